@@ -1,0 +1,249 @@
+"""Options in groups that several commands share, and the decorator that spreads them out."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from limecli.cli.console import Console, use
+from limecli.errors import UsageError
+
+SCALES = ("probability", "decision")
+
+
+class Color(StrEnum):
+    """When to colour."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
+class ErrorFormat(StrEnum):
+    """How errors are told."""
+
+    text = "text"
+    json = "json"
+
+
+class TaskName(StrEnum):
+    """What the model does."""
+
+    classification = "classification"
+    regression = "regression"
+
+
+class ActivationName(StrEnum):
+    """What turns logits into probabilities."""
+
+    none = "none"
+    softmax = "softmax"
+    sigmoid = "sigmoid"
+
+
+class Selection(StrEnum):
+    """lime's ways to choose features."""
+
+    auto = "auto"
+    none = "none"
+    forward_selection = "forward_selection"
+    highest_weights = "highest_weights"
+    lasso_path = "lasso_path"
+
+
+class Metric(StrEnum):
+    """Distances between interpretable samples."""
+
+    euclidean = "euclidean"
+    cosine = "cosine"
+    manhattan = "manhattan"
+
+
+class Engine(StrEnum):
+    """Who draws and fits."""
+
+    lime = "lime"
+
+
+class Sampler(StrEnum):
+    """How samples are drawn."""
+
+    lime = "lime"
+
+
+class Discretizer(StrEnum):
+    """How number columns are cut into bins."""
+
+    quartile = "quartile"
+    decile = "decile"
+    entropy = "entropy"
+    none = "none"
+
+
+class Resize(StrEnum):
+    """How a picture is brought to the model's size."""
+
+    crop = "crop"
+    stretch = "stretch"
+    pad = "pad"
+
+
+@dataclass
+class CommonOptions:
+    """What every command understands."""
+
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No notes on stderr.")] = False
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, help="Say more; -vv shows tracebacks.")
+    ] = 0
+    color: Annotated[Color, typer.Option(help="When to use colour.")] = Color.auto
+    error_format: Annotated[
+        ErrorFormat, typer.Option(help="Errors and notes as text or as JSON lines.")
+    ] = ErrorFormat.text
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False
+
+    def console(self) -> Console:
+        """The console that these options describe, put to use."""
+        return use(
+            Console(
+                self.quiet,
+                self.verbose,
+                self.color.value,
+                self.error_format.value,
+                not self.no_progress,
+            )
+        )
+
+
+@dataclass
+class ModelOptions:
+    """What the user says about the model."""
+
+    task: Annotated[
+        TaskName | None, typer.Option(help="Classification or regression, where in doubt.")
+    ] = None
+    activation: Annotated[ActivationName, typer.Option(help="For models that return logits.")] = (
+        ActivationName.none
+    )
+    class_names: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|imagenet", help="Names of the classes, one a line or JSON."),
+    ] = None
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE.NAME",
+            help="Let a pickle use this name; its code will run. Repeatable.",
+            allow_from_autoenv=False,
+        ),
+    ] = None
+
+
+@dataclass
+class LimeOptions:
+    """LIME's own settings."""
+
+    num_samples: Annotated[
+        int | None,
+        typer.Option("-n", "--num-samples", min=10, help="Samples [5000; images 1000]."),
+    ] = None
+    num_features: Annotated[
+        int | None,
+        typer.Option("-k", "--num-features", min=1, help="Features shown [10; images all]."),
+    ] = None
+    label: Annotated[
+        list[str] | None,
+        typer.Option("-l", "--label", metavar="NAME|index:N", help="Class to explain. Repeatable."),
+    ] = None
+    top_labels: Annotated[
+        int, typer.Option("-t", "--top-labels", min=1, help="Explain the N likeliest classes.")
+    ] = 1
+    kernel_width: Annotated[
+        float | None,
+        typer.Option(help="Kernel width [0.75 sqrt(columns); images 0.25; text 25]."),
+    ] = None
+    distance_metric: Annotated[
+        Metric | None, typer.Option(help="Distance [euclidean; images and text cosine].")
+    ] = None
+    feature_selection: Annotated[Selection, typer.Option(help="How features are chosen.")] = (
+        Selection.auto
+    )
+    engine: Annotated[Engine, typer.Option(help="Who draws and fits.")] = Engine.lime
+    sampler: Annotated[Sampler, typer.Option(help="How samples are drawn.")] = Sampler.lime
+    seed: Annotated[
+        int, typer.Option("-s", "--seed", min=0, max=2**32 - 1, help="Seed of every instance.")
+    ] = 0
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Samples given to the model at a time.")
+    ] = None
+
+
+@dataclass
+class ReportOptions:
+    """Where the result goes."""
+
+    format: Annotated[
+        str | None, typer.Option("-f", "--format", help="Format on stdout: limecli formats.")
+    ] = None
+    json: Annotated[bool, typer.Option("--json", help="Short for -f json.")] = False
+    output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE|probability|decision",
+            help="Write a file, format by suffix (.json .csv .png .txt), repeatable; or choose"
+            " which of the model's outputs is explained.",
+        ),
+    ] = None
+
+    @property
+    def files(self) -> list[str]:
+        """The files asked for. No file is called "decision": it would have no suffix."""
+        return [item for item in self.output or () if item not in SCALES]
+
+    @property
+    def scale(self) -> str:
+        """The model output asked for. Raises UsageError when two are."""
+        asked = [item for item in self.output or () if item in SCALES]
+        if len(set(asked)) > 1:
+            raise UsageError("--output names two of the model's outputs", "choose one")
+        return asked[0] if asked else SCALES[0]
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Spread a command's parameters of the types above into one option for each field."""
+    hints = get_type_hints(command, include_extras=True)
+    bundles: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name in bundles:
+            types = get_type_hints(bundles[name], include_extras=True)
+            parameters += [
+                inspect.Parameter(
+                    field.name, parameter.KEYWORD_ONLY, default=field.default,
+                    annotation=types[field.name],
+                )
+                for field in fields(bundles[name])
+            ]  # fmt: skip
+        else:
+            parameters.append(
+                parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints[name])
+            )
+
+    @functools.wraps(command)
+    def spread(**values: Any) -> None:
+        for name, kind in bundles.items():
+            values[name] = kind(**{item.name: values.pop(item.name) for item in fields(kind)})
+        command(**values)
+
+    spread.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    spread.__annotations__ = {item.name: item.annotation for item in parameters}
+    del spread.__wrapped__  # typer must see the signature above, not the command's own
+    return spread

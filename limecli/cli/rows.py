@@ -1,0 +1,238 @@
+"""From a table and a model to instances and a background: who needs which column, and what fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from limecli.errors import InputError, PredictError, UsageError
+from limecli.inputs.background import (
+    MIN_ROWS,
+    background_from_table,
+    is_background_json,
+    read_background,
+)
+from limecli.inputs.files import read_input
+from limecli.inputs.table import (
+    RowEncoder,
+    Table,
+    check_features,
+    read_table,
+    require_column,
+    select_rows,
+)
+from limecli.models.frames import bind_columns
+from limecli.types import Background, Column, Instance, Predictor, Skipped
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows asked for, encoded by a background.
+
+    `odd` maps a row's index to the columns in which it holds what the background never saw.
+    """
+
+    table: Table
+    background: Background
+    columns: tuple[Column, ...]
+    instances: tuple[Instance, ...]
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def read(
+        cls,
+        path: str,
+        choice: str | None,
+        predictor: Predictor,
+        background_path: str | None,
+        id_column: str | None,
+        target: str | None,
+        categorical: tuple[str, ...],
+        discretizer: str | None,
+    ) -> Rows:
+        """Read ROWS and find the background: file, sidecar, or the rows themselves.
+
+        Raises InputError for what does not fit the model, UsageError for options that do not fit
+        the table.
+        """
+        table = read_table(path)
+        if id_column is not None:
+            require_column(table, id_column, "--id-column")
+        chosen = select_rows(table, choice, id_column)
+        left_out = {name for name in (id_column, target) if name is not None}
+        source = _BackgroundSource(
+            predictor, left_out, categorical, discretizer or "quartile", target
+        )
+        background, notes = source.find(background_path, table)
+        if discretizer not in (None, "none", background.discretizer):
+            raise InputError(
+                f"{background.path} holds {background.discretizer} bins, not {discretizer}",
+                f"make another: limecli background TRAIN --discretizer {discretizer} -o stats.json",
+            )
+        check_features(table, background.feature_names)
+        spare = [
+            name for name in table.columns
+            if name not in background.feature_names and name not in left_out
+        ]  # fmt: skip
+        if spare:
+            names = ", ".join(spare[:8]) + (", ..." if len(spare) > 8 else "")
+            notes.append(f"ignored columns that the model does not use: {names}")
+        encoder = RowEncoder(background)
+        instances: list[Instance] = []
+        skipped: list[Skipped] = []
+        for i in chosen:
+            row_id = str(i) if id_column is None else str(table.raw[id_column].iloc[i])
+            item = encoder.encode(table, i, row_id)
+            if isinstance(item, Skipped):
+                skipped.append(item)
+            else:
+                instances.append(item)
+        if not instances:
+            raise InputError(skipped[0].reason)
+        notes.extend(encoder.notes.values())
+        return cls(
+            table, background, encoder.columns, tuple(instances), tuple(skipped), tuple(notes)
+        )
+
+    def bound(self, predictor: Predictor) -> Predictor:
+        """The predictor over matrices of codes."""
+        return bind_columns(predictor, self.columns)
+
+
+@dataclass(frozen=True)
+class _BackgroundSource:
+    predictor: Predictor
+    left_out: set[str]
+    categorical: tuple[str, ...]
+    discretizer: str
+    target: str | None
+
+    def find(self, path: str | None, rows: Table) -> tuple[Background, list[str]]:
+        """The first background that exists, and what to say about it."""
+        if path is not None:
+            if path != "-" and Path(path).is_file() and is_background_json(read_input(path).data):
+                return self._for_model(read_background(path, "file")), []
+            return self._from_data(read_table(path)), []
+        sidecar = f"{self.predictor.path}.background.json"
+        if Path(sidecar).is_file():
+            found = self._for_model(read_background(sidecar, "sidecar"))
+            return found, [f"background: {sidecar} ({found.rows} rows)"]
+        if len(rows) >= MIN_ROWS:
+            background = replace(self._from_data(rows), source="rows")
+            return background, [f"background: the {len(rows)} rows of {rows.name}"]
+        raise InputError(
+            f"no background: LIME needs to know how the features are spread, and {rows.name} has"
+            f" fewer than {MIN_ROWS} rows",
+            "give --background TRAIN.csv, or put statistics beside the model: limecli background"
+            f" TRAIN.csv -o {sidecar}",
+        )
+
+    def _from_data(self, table: Table) -> Background:
+        names = self.predictor.feature_names
+        if names is None:
+            names = tuple(name for name in table.columns if name not in self.left_out)
+            self._check_count(names, table.name)
+        check_features(table, names)
+        return background_from_table(
+            table, names, self.discretizer, self.categorical, target=self.target
+        )
+
+    def _for_model(self, background: Background) -> Background:
+        """Statistics cut down to the model's features, in its order."""
+        if self.categorical:
+            raise UsageError(
+                f"--categorical: {background.path} has its columns settled",
+                "say it when you make the statistics: limecli background --categorical",
+            )
+        names = self.predictor.feature_names
+        if names is None:
+            self._check_count(background.feature_names, str(background.path))
+            return background
+        known = {column.name: column for column in background.columns}
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise InputError(
+                f"{background.path} lacks the feature {missing[0]!r} that the model needs",
+                "make it from the training data: limecli background TRAIN -o stats.json",
+            )
+        return replace(background, columns=tuple(known[name] for name in names))
+
+    def _check_count(self, names: Sequence[str], where: str) -> None:
+        n = self.predictor.n_features
+        if n is not None and n != len(names):
+            raise InputError(
+                f"the model takes {n} features, but {where} has {len(names)} columns:"
+                f" {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}",
+                "name the columns that are no features with --target and --id-column",
+            )
+
+
+def probe(rows: Rows, predictor: Predictor) -> tuple[list[Instance], list[Skipped]]:
+    """Try the model on the rows, and on missing values where the background has them.
+
+    A row that the model refuses for a missing or unseen value is skipped with a reason; when none
+    is left, or the background's own missing values are refused, InputError. Whatever else the model
+    raises is a PredictError.
+    """
+    bound = rows.bound(predictor)
+    good, skipped = list(rows.instances), list(rows.skipped)
+    try:
+        bound.predict_fn(np.stack([instance.payload for instance in good]))
+    except PredictError:
+        odd = [instance for instance in good if _unusual(instance, rows.columns)]
+        if not odd:
+            raise
+        good = [instance for instance in good if instance not in odd]
+        for instance in odd:
+            try:
+                bound.predict_fn(instance.payload[None])
+                good.append(instance)
+            except PredictError as error:
+                skipped.append(_refused(instance, rows, error))
+        good.sort(key=lambda instance: instance.index)
+    if not good:
+        raise InputError(
+            skipped[0].reason, "fill the value in, or put an imputer into the model"
+        ) from None
+    _probe_missing(rows, bound, good[0])
+    return good, skipped
+
+
+def _unusual(instance: Instance, columns: tuple[Column, ...]) -> list[str]:
+    """Columns in which the row is missing, or holds a category that the background never had."""
+    return [
+        column.name
+        for column, code, value in zip(columns, instance.payload, instance.values, strict=True)
+        if value is None or (not column.continuous and code not in column.feature_values)
+    ]
+
+
+def _refused(instance: Instance, rows: Rows, error: PredictError) -> Skipped:
+    names = _unusual(instance, rows.columns)
+    values = dict(zip(rows.background.feature_names, instance.values, strict=True))
+    cells = ", ".join(
+        f"{name!r} is " + ("missing" if values[name] is None else f"{values[name]!r}")
+        for name in names
+    )
+    reason = f"{rows.table.name}, row {instance.index}: {cells}, which the model refuses"
+    return Skipped(instance.id, instance.index, f"{reason} ({error.message[:120]})", "input")
+
+
+def _probe_missing(rows: Rows, bound: Predictor, instance: Instance) -> None:
+    gaps = [j for j, column in enumerate(rows.columns) if column.has_missing]
+    for j in gaps:
+        sample = instance.payload.copy()
+        column = rows.columns[j]
+        sample[j] = np.nan if column.continuous else column.missing_code
+        try:
+            bound.predict_fn(sample[None])
+        except PredictError as error:
+            raise InputError(
+                f"{rows.background.path or 'the background'} has missing values in"
+                f" {column.name!r}, but the model takes none ({error.message[:120]})",
+                "fill or drop them in the background, or put an imputer into the model",
+            ) from None

@@ -1,0 +1,64 @@
+"""What can go wrong, and the exit code that says so. Imports nothing of limecli."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command; scripts may rely on them."""
+
+    OK = 0
+    FINDING = 1
+    USAGE = 2
+    MODEL = 3
+    INPUT = 4
+    PREDICT = 5
+    REPORT = 6
+    BUG = 70
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+class LimecliError(Exception):
+    """The only exception that reaches a user: one sentence, and what to do about it.
+
+    `message` says what is wrong and where; `hint` says what to try (may be empty).
+    """
+
+    code = ExitCode.BUG
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(LimecliError):
+    """An option or argument makes no sense."""
+
+    code = ExitCode.USAGE
+
+
+class ModelError(LimecliError):
+    """The model file is unreadable, unsupported, untrusted, or needs an extra."""
+
+    code = ExitCode.MODEL
+
+
+class InputError(LimecliError):
+    """A row, image, text or background is unreadable or does not fit the model."""
+
+    code = ExitCode.INPUT
+
+
+class PredictError(LimecliError):
+    """The model raised, or its output is not what an explanation needs."""
+
+    code = ExitCode.PREDICT
+
+
+class ReportError(LimecliError):
+    """A report cannot be read or written."""
+
+    code = ExitCode.REPORT

@@ -1,0 +1,1 @@
+"""(Instance, Predictor, Background) -> Explanation. One kind of instance, one file."""

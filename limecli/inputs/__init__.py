@@ -1,0 +1,1 @@
+"""Bytes -> Instance and Background. Nothing here imports models, explainers or report."""

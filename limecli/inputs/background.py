@@ -1,0 +1,258 @@
+"""Training data -> Background, and Background <-> JSON.
+
+The statistics are lime's own (its discretizers compute them), so that an explanation made from the
+JSON equals one made from the data.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from limecli.errors import InputError, UsageError
+from limecli.inputs.files import read_input
+from limecli.inputs.table import Table, category_key, require_column, to_number
+from limecli.types import Background, Category, Column
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from limecli.types import FloatArray
+
+DISCRETIZERS = ("quartile", "decile", "entropy", "none")
+MIN_ROWS = 30
+_SCHEMA_VERSION = 1
+_PER_BIN = ("bins", "means", "stds", "mins", "maxs")
+
+
+def background_from_table(
+    table: Table,
+    features: Sequence[str],
+    discretizer: str,
+    categorical: Collection[str] = (),
+    source: Literal["file", "rows"] = "file",
+    target: str | None = None,
+) -> Background:
+    """Summarise the `features` columns of a table.
+
+    String, category and bool columns and those in `categorical` are categorical: codes follow
+    sorted `str(value)`, missing last. Raises InputError for a number column with a word in it,
+    UsageError for an entropy discretizer without `target`.
+    """
+    import numpy as np
+    from sklearn.preprocessing import StandardScaler
+
+    for name in categorical:
+        require_column(table, name, "--categorical")
+    categories: list[tuple[Category, ...] | None] = []
+    data = np.empty((len(table), len(features)))
+    for j, name in enumerate(features):
+        values = table.typed[name]
+        if name in categorical or not _is_number(table, name):
+            found = _categories(values)
+            codes = {category_key(value, numeric=False): code for code, value in enumerate(found)}
+            plain = values.astype(object).where(values.notna(), None)
+            data[:, j] = [codes[category_key(value, numeric=False)] for value in plain]
+            categories.append(found)
+        else:
+            data[:, j] = values.astype(float)
+            categories.append(None)
+            if np.isinf(data[:, j]).any():
+                row = int(np.isinf(data[:, j]).argmax())
+                raise InputError(f"{table.name}, row {row}, column {name!r}: infinite")
+    labels = _labels(table, target) if discretizer == "entropy" else None
+    scaler = StandardScaler(with_mean=False).fit(data)
+    columns = []
+    for j, name in enumerate(features):
+        mean, scale = float(scaler.mean_[j]), float(scaler.scale_[j])
+        found_here = categories[j]
+        if found_here is None:
+            columns.append(_continuous(name, data[:, j], discretizer, mean, scale, labels))
+        else:
+            values_, shares = _frequencies(data[:, j])
+            columns.append(Column(name, found_here, values_, shares, 0.0, 1.0))
+    return Background(tuple(columns), discretizer, len(table), source, table.name, table.sha256)
+
+
+def _is_number(table: Table, name: str) -> bool:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    column = table.typed[name]
+    if is_bool_dtype(column):
+        return False
+    if is_numeric_dtype(column):
+        return True
+    _refuse_stray_words(table, name)
+    return False
+
+
+def _refuse_stray_words(table: Table, name: str) -> None:
+    """A string column that is mostly numbers is a number column with a fault in it."""
+    present = [(i, value) for i, value in enumerate(table.raw[name]) if value is not None]
+    words = []
+    for i, value in present:
+        try:
+            if isinstance(value, bool):
+                raise ValueError
+            to_number(value)
+        except (TypeError, ValueError):
+            words.append((i, value))
+    if words and len(words) * 10 < len(present):
+        i, value = words[0]
+        raise InputError(
+            f"{table.name}, row {i}, column {name!r}: {value!r} is not a number",
+            f"mend the cell, or say --categorical {name!r} if the column holds categories",
+        )
+
+
+def _categories(values: pd.Series[Any]) -> tuple[Category, ...]:
+    distinct = {
+        value.item() if hasattr(value, "item") else value for value in values.dropna().unique()
+    }
+    ordered: list[Category] = sorted(distinct, key=str)
+    return (*ordered, None) if values.isna().any() else tuple(ordered)
+
+
+def _frequencies(codes: FloatArray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    # As lime counts: values sorted, counts over their sum.
+    import numpy as np
+
+    counted = sorted(Counter(codes.tolist()).items())
+    counts = [count for _, count in counted]
+    shares = np.array(counts) / float(sum(counts))
+    return tuple(value for value, _ in counted), tuple(shares.tolist())
+
+
+def _labels(table: Table, target: str | None) -> list[str]:
+    if target is None:
+        raise UsageError(
+            "--discretizer entropy needs the labels of the background data",
+            "name their column with --target",
+        )
+    require_column(table, target, "--target")
+    return [str(value) for value in table.raw[target]]
+
+
+def _continuous(
+    name: str,
+    values: FloatArray,
+    discretizer: str,
+    mean: float,
+    scale: float,
+    labels: list[str] | None,
+) -> Column:
+    import numpy as np
+
+    missing = np.isnan(values)
+    present = values[~missing]
+    if present.size == 0:
+        # Nothing but missing values: one bin that never occurs, and the missing one.
+        return Column(name, None, (1.0,), (1.0,), 0.0, 1.0, (), (0.0,), (1e-11,), (0.0,), (0.0,))
+    if discretizer == "none":
+        low, high = float(present.min()), float(present.max())
+        share = float(missing.mean())
+        codes: tuple[float, ...] = (0.0, 1.0) if share else (0.0,)
+        shares: tuple[float, ...] = (1 - share, share) if share else (1.0,)
+        return Column(
+            name, None, codes, shares, mean, scale, (), (mean,), (scale,), (low,), (high,)
+        )
+    kept = (
+        None
+        if labels is None
+        else [label for label, gap in zip(labels, missing, strict=True) if not gap]
+    )
+    lime = _lime_discretizer(discretizer, present[:, None], name, kept)
+    edges = np.unique(lime.bins(present[:, None], kept)[0])
+    codes_ = np.where(missing, len(edges) + 1.0, np.searchsorted(edges, values).astype(float))
+    feature_values, shares = _frequencies(codes_)
+    stats = [tuple(float(x) for x in getattr(lime, key)[0]) for key in _PER_BIN[1:]]
+    return Column(name, None, feature_values, shares, mean, scale, tuple(edges.tolist()), *stats)
+
+
+def _lime_discretizer(name: str, data: FloatArray, column: str, labels: list[str] | None) -> Any:
+    from lime.discretize import DecileDiscretizer, EntropyDiscretizer, QuartileDiscretizer
+
+    kinds = {"quartile": QuartileDiscretizer, "decile": DecileDiscretizer,
+             "entropy": EntropyDiscretizer}  # fmt: skip
+    return kinds[name](data, [], [column], labels=labels, random_state=0)
+
+
+def to_json(background: Background) -> dict[str, Any]:
+    """The background as JSON-ready data: lime's `training_data_stats` by feature name, and more."""
+    columns = background.columns
+    continuous = [column for column in columns if column.continuous]
+    stats: dict[str, Any] = {
+        key: {column.name: list(getattr(column, key)) for column in continuous} for key in _PER_BIN
+    }
+    return {
+        "schema_version": _SCHEMA_VERSION,
+        "type": "limecli background",
+        "discretizer": background.discretizer,
+        "rows": background.rows,
+        "feature_names": list(background.feature_names),
+        "categories": {c.name: list(c.categories) for c in columns if c.categories is not None},
+        "feature_values": {c.name: list(c.feature_values) for c in columns},
+        "feature_frequencies": {c.name: list(c.feature_frequencies) for c in columns},
+        **stats,
+        "scaler_mean": {column.name: column.mean for column in columns},
+        "scaler_scale": {column.name: column.scale for column in columns},
+    }
+
+
+def is_background_json(data: bytes) -> bool:
+    """Whether a file is a background's statistics rather than rows of data."""
+    return data.lstrip()[:1] == b"{" and b'"limecli background"' in data[:4096]
+
+
+def read_background(path: str, source: Literal["file", "sidecar"]) -> Background:
+    """Read a statistics file. Raises InputError when it is damaged or of a newer version."""
+    file = read_input(path)
+    try:
+        content = json.loads(file.text())
+        version = content["schema_version"]
+        if version > _SCHEMA_VERSION:
+            raise InputError(
+                f"{path} is a background of version {version}; this limecli reads up to"
+                f" {_SCHEMA_VERSION}",
+                "update limecli",
+            )
+        columns = tuple(_column_from_json(content, name) for name in content["feature_names"])
+        discretizer, rows = str(content["discretizer"]), int(content["rows"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        what = (
+            f"lacks the key {error}" if isinstance(error, KeyError) else str(error).split("\n")[0]
+        )
+        raise InputError(
+            f"{path} is not a background that limecli can read: {what}",
+            "make one with: limecli background TRAIN -o stats.json",
+        ) from None
+    return Background(columns, discretizer, rows, source, path, file.sha256)
+
+
+def _column_from_json(content: dict[str, Any], name: str) -> Column:
+    def numbers(key: str) -> tuple[float, ...]:
+        values = tuple(float(x) for x in content[key].get(name, ()))
+        if not all(math.isfinite(value) for value in values):
+            raise ValueError(f"{key} of {name!r} is not finite")
+        return values
+
+    found = content["categories"].get(name)
+    column = Column(
+        name,
+        None if found is None else tuple(found),
+        numbers("feature_values"),
+        numbers("feature_frequencies"),
+        float(content["scaler_mean"][name]),
+        float(content["scaler_scale"][name]),
+        *(numbers(key) for key in _PER_BIN),
+    )
+    sizes = {len(column.means), len(column.stds), len(column.mins), len(column.maxs)}
+    expected = 0 if found is not None else len(column.bins) + 1
+    if sizes != {expected} or len(column.feature_values) != len(column.feature_frequencies):
+        raise ValueError(f"the statistics of {name!r} do not fit together")
+    if abs(sum(column.feature_frequencies) - 1.0) > 1e-6:
+        raise ValueError(f"the frequencies of {name!r} do not add up to 1")
+    return column

@@ -1,0 +1,323 @@
+"""CSV, TSV, JSON and JSONL -> rows by column name, and rows -> Instances."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from limecli.errors import InputError, UsageError
+from limecli.inputs.files import InputFile, read_input
+from limecli.types import Background, Category, Column, Instance, Skipped, Value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as it stands in the file. `raw` holds missing cells as None.
+
+    `untyped` says that every cell is a string whatever it means (CSV); JSON has types of its own.
+    """
+
+    name: str
+    sha256: str
+    raw: pd.DataFrame
+    untyped: bool = True
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    @property
+    def columns(self) -> list[str]:
+        """Column names in the file's order."""
+        return list(self.raw.columns)
+
+    @cached_property
+    def typed(self) -> pd.DataFrame:
+        """The columns as `pandas.read_csv` would type them: numbers, booleans, strings."""
+        import pandas as pd
+
+        infer = _read_csv_types if self.untyped else _json_types
+        return pd.DataFrame({name: infer(self.raw[name]) for name in self.columns})
+
+
+def read_table(path: str) -> Table:
+    """Read a table, its format recognised by content. Raises InputError for what is no table."""
+    file = read_input(path)
+    text = file.text()
+    is_json = text.lstrip()[:1] in ("{", "[")
+    raw = _read_json(file, text) if is_json else _read_delimited(file, text)
+    if len(raw) == 0:
+        raise InputError(f"{file.name} has no rows" + ("" if is_json else ", only a header"))
+    return Table(file.name, file.sha256, raw, untyped=not is_json)
+
+
+def _read_delimited(file: InputFile, text: str) -> pd.DataFrame:
+    import pandas as pd
+
+    header = next(line for line in text.splitlines() if line.strip())
+    separator = max("\t,;|", key=header.count)
+    separator = separator if separator in header else ","
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            raw = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, index_col=False)
+        except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
+            text = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+            raise InputError(f"{file.name} cannot be read as a table: {text}") from None
+    raw.columns = [str(name).strip() for name in raw.columns]
+    return raw.astype(object).where(raw.notna(), None)
+
+
+def _read_json(file: InputFile, text: str) -> pd.DataFrame:
+    """A list of objects, one object, an object of columns, or one object a line."""
+    import pandas as pd
+
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as whole:
+        try:
+            content = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except json.JSONDecodeError:
+            raise InputError(
+                f"{file.name} is not valid JSON: {whole.msg} in line {whole.lineno}"
+            ) from None
+    if isinstance(content, dict):
+        by_column = bool(content) and all(isinstance(value, list) for value in content.values())
+        lengths = {len(value) for value in content.values()} if by_column else {1}
+        if len(lengths) > 1:
+            raise InputError(f"{file.name} has columns of different lengths")
+        if by_column:
+            cells = zip(*content.values(), strict=True)
+            content = [dict(zip(content, row, strict=True)) for row in cells]
+        else:
+            content = [content]
+    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
+        raise InputError(f"{file.name} is JSON, but no list of objects with one key a column")
+    for i, row in enumerate(content):
+        for key, value in row.items():
+            if isinstance(value, dict | list):
+                raise InputError(
+                    f"{file.name}, row {i}, column {key!r}: a nested value, not a cell"
+                )
+    names = list(dict.fromkeys(str(key) for row in content for key in row))
+    rows = [[row.get(name) for name in names] for row in content]
+    return pd.DataFrame(rows, columns=names, dtype=object)
+
+
+def _json_types(column: pd.Series[Any]) -> pd.Series[Any]:
+    import numpy as np
+    import pandas as pd
+
+    plain = [np.nan if value is None else value for value in column]
+    return pd.Series(plain, index=column.index)
+
+
+def _read_csv_types(column: pd.Series[Any]) -> pd.Series[Any]:
+    import pandas as pd
+
+    text = io.StringIO()
+    column.to_csv(text, index=False, header=["x"], na_rep="")
+    text.seek(0)
+    return pd.read_csv(text, skip_blank_lines=False, low_memory=False)["x"]
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A hint naming the closest known name, or all of them when there are few."""
+    folded = {other.casefold(): other for other in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {folded[close[0]]!r}?"
+    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return f"there are: {shown}" if known else ""
+
+
+def require_column(table: Table, name: str, option: str) -> None:
+    """Raise UsageError when an option names a column that the table does not have."""
+    if name not in table.columns:
+        raise UsageError(
+            f"{option} {name}: {table.name} has no such column", did_you_mean(name, table.columns)
+        )
+
+
+def check_features(table: Table, features: Sequence[str]) -> None:
+    """Raise InputError naming the features that the table lacks."""
+    missing = [name for name in features if name not in table.columns]
+    if not missing:
+        return
+    spare = [name for name in table.columns if name not in features]
+    hints = [did_you_mean(name, spare) for name in missing if spare]
+    hint = next((text for text in hints if text.startswith("did you mean")), "")
+    if len(missing) == 1 and hint:
+        hint = hint.replace("did you mean", f"{missing[0]!r}: did you mean", 1)
+    names = ", ".join(repr(name) for name in missing[:8]) + (", ..." if len(missing) > 8 else "")
+    plural = "s" if len(missing) > 1 else ""
+    raise InputError(
+        f"{table.name} lacks the column{plural} {names} that the model needs",
+        hint or f"its columns are: {', '.join(table.columns[:12])}",
+    )
+
+
+def select_rows(table: Table, choice: str | None, id_column: str | None) -> list[int]:
+    """The row numbers (from 0) behind `--row N|A:B|id=VALUE|all`; None means the only row, or few.
+
+    Raises UsageError for a choice that cannot be read, InputError for a row that is not there.
+    """
+    n = len(table)
+    if choice is None:
+        if n <= 20:
+            return list(range(n))
+        raise UsageError(f"{table.name} has {n} rows", "say which: --row N, A:B, id=VALUE or all")
+    if choice == "all":
+        return list(range(n))
+    if choice.startswith("id="):
+        return _rows_with_id(table, choice.removeprefix("id="), id_column)
+    start, colon, stop = choice.partition(":")
+    try:
+        if colon:
+            chosen = list(range(n))[
+                slice(int(start) if start else None, int(stop) if stop else None)
+            ]
+        else:
+            chosen = [int(start) + n if int(start) < 0 else int(start)]
+    except ValueError:
+        raise UsageError(
+            f"--row {choice} cannot be read", "use N, A:B, id=VALUE or all; rows count from 0"
+        ) from None
+    if not chosen or not all(0 <= i < n for i in chosen):
+        raise InputError(
+            f"--row {choice}: {table.name} has the rows 0 to {n - 1}", "rows count from 0"
+        )
+    return chosen
+
+
+def _rows_with_id(table: Table, value: str, id_column: str | None) -> list[int]:
+    column = id_column or "id"
+    if column not in table.columns:
+        raise UsageError(f"--row id={value} needs a column of ids", "name it with --id-column")
+    found = [i for i, item in enumerate(table.raw[column]) if str(item) == value]
+    if not found:
+        raise InputError(f"{table.name}: no row has {column} = {value}")
+    return found
+
+
+def to_number(text: Value) -> float:
+    """A cell as a finite float. Raises ValueError for anything else."""
+    number = float(text.strip() if isinstance(text, str) else text)  # type: ignore[arg-type]
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def category_key(value: Category, numeric: bool) -> str:
+    """What makes two spellings the same category: 1 and 1.0 are, True and true are."""
+    if value is None:
+        return "missing"
+    if numeric:
+        try:
+            return repr(float(value))
+        except ValueError:
+            pass
+    return "=" + (
+        str(value).title() if str(value) in ("true", "TRUE", "false", "FALSE") else str(value)
+    )
+
+
+class RowEncoder:
+    """Turns rows into Instances by a Background's columns.
+
+    Categories that the background never saw get a code of their own, after all others: `columns`
+    holds them once every row is encoded. `notes` says what was unusual, once a column.
+    """
+
+    def __init__(self, background: Background) -> None:
+        self._columns = background.columns
+        self._categories = [list(column.categories or ()) for column in background.columns]
+        self._codes = [
+            {category_key(value, _is_numeric(column)): code
+             for code, value in enumerate(column.categories or ())}
+            for column in background.columns
+        ]  # fmt: skip
+        self.notes: dict[str, str] = {}
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The background's columns, with the categories met since."""
+        from dataclasses import replace
+
+        return tuple(
+            column if column.continuous else replace(column, categories=tuple(categories))
+            for column, categories in zip(self._columns, self._categories, strict=True)
+        )
+
+    def encode(self, table: Table, i: int, row_id: str) -> Instance | Skipped:
+        """Row `i` as `float[n_features]` of numbers and codes, or why it cannot be."""
+        import numpy as np
+
+        codes, values = [], []
+        for j, column in enumerate(self._columns):
+            raw = table.raw[column.name].iloc[i]
+            try:
+                code, value = self._cell(j, column, raw, f"{table.name}, row {i}")
+            except InputError as error:
+                return Skipped(row_id, i, error.message, "input")
+            codes.append(code)
+            values.append(value)
+        payload = np.array(codes, dtype=np.float64)
+        named = {column.name: value for column, value in zip(self._columns, values, strict=True)}
+        digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
+        return Instance(row_id, i, "tabular", payload, digest, table.name, tuple(values))
+
+    def _cell(self, j: int, column: Column, raw: Value, where: str) -> tuple[float, Value]:
+        if column.categories is not None:
+            return self._category(j, column, raw, where)
+        if raw is None:
+            if not column.has_missing:
+                self.notes.setdefault(
+                    column.name,
+                    f"{where}: {column.name!r} is missing, which never happens in the background",
+                )
+            return math.nan, None
+        try:
+            number = to_number(raw)
+        except ValueError:
+            raise InputError(f"{where}, column {column.name!r}: {raw!r} is not a number") from None
+        low, high = (min(column.mins), max(column.maxs)) if column.mins else (-math.inf, math.inf)
+        if not low <= number <= high:
+            self.notes.setdefault(
+                column.name,
+                f"{where}: {column.name!r} is {number:g}, outside the background's range"
+                f" {low:g} to {high:g}",
+            )
+        return number, int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+    def _category(self, j: int, column: Column, raw: Value, where: str) -> tuple[float, Value]:
+        key = category_key(raw, _is_numeric(column))
+        code = self._codes[j].get(key)
+        if code is None:
+            code = self._codes[j][key] = len(self._categories[j])
+            self._categories[j].append(raw)
+        if code not in column.feature_values:
+            shown = "missing" if raw is None else repr(raw)
+            self.notes.setdefault(
+                column.name,
+                f"{where}: {column.name!r} is {shown}, which never occurs in the background;"
+                " its weight rests on one sample and means little",
+            )
+        return float(code), self._categories[j][code]
+
+
+def _is_numeric(column: Column) -> bool:
+    present = [value for value in column.categories or () if value is not None]
+    return bool(present) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in present
+    )

@@ -1,0 +1,159 @@
+"""A fitted estimator with scikit-learn's methods -> Predictor. Formats that hold one share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from limecli.errors import ModelError, PredictError
+from limecli.models.interface import LoadOptions, ModelFile
+from limecli.models.outputs import checked
+from limecli.types import Predictor, Task
+
+
+def adapt(model: Any, file: ModelFile, options: LoadOptions, format_name: str) -> Predictor:
+    """Wrap a fitted estimator. Its `predict_fn` takes a DataFrame (tabular) or strings (text).
+
+    Raises ModelError when the object is no model or of the wrong kind, PredictError when a
+    classifier has no probabilities.
+    """
+    if not hasattr(model, "predict"):
+        raise _no_model(model, file)
+    if options.kind == "image":
+        raise ModelError(
+            f"{file.name} holds a {type(model).__name__}, which takes rows or texts, not pictures",
+            "limecli image takes Keras and ONNX models",
+        )
+    names = _feature_names(model)
+    task = options.task or _task(model, file)
+    raw_fn = _score_function(model, file, task, options)
+    prepare = _as_text_input(names) if options.kind == "text" else _as_table_input(model, names)
+    return Predictor(
+        predict_fn=checked(lambda batch: raw_fn(prepare(batch)), task, options),
+        task=task,
+        class_names=_class_names(model, file, task),
+        path=file.name,
+        sha256=file.sha256,
+        format=format_name,
+        estimator=type(_final_step(model)).__name__,
+        feature_names=names,
+        n_features=_n_features(model),
+        output=options.output,
+    )
+
+
+def _no_model(model: Any, file: ModelFile) -> ModelError:
+    what = type(model).__name__
+    if isinstance(model, dict):
+        keys = ", ".join(str(key) for key in list(model)[:5])
+        what = f"dict with the keys {keys}"
+    return ModelError(
+        f"{file.name} holds a {what}, not a model with a predict method",
+        "save the fitted model itself: joblib.dump(model, path)",
+    )
+
+
+def _final_step(model: Any) -> Any:
+    """What a Pipeline or a search ends in: the part whose name tells a reader something."""
+    for attribute in ("best_estimator_", "_final_estimator"):
+        inner = getattr(model, attribute, None)
+        if inner is not None and hasattr(inner, "predict"):
+            return _final_step(inner)
+    return model
+
+
+def _first_step(model: Any) -> Any:
+    model = getattr(model, "best_estimator_", model)
+    steps = getattr(model, "steps", None)
+    return _first_step(steps[0][1]) if isinstance(steps, list) and steps else model
+
+
+def _feature_names(model: Any) -> tuple[str, ...] | None:
+    names = getattr(model, "feature_names_in_", None)
+    return None if names is None else tuple(str(name) for name in names)
+
+
+def _n_features(model: Any) -> int | None:
+    count = getattr(model, "n_features_in_", None)
+    return int(count) if isinstance(count, int) else None
+
+
+def _task(model: Any, file: ModelFile) -> Task:
+    from sklearn.base import is_classifier, is_regressor
+
+    for asked, task in ((is_classifier, "classification"), (is_regressor, "regression")):
+        try:
+            if asked(model):
+                return task  # type: ignore[return-value]
+        except (AttributeError, TypeError):  # classes that know nothing of scikit-learn's tags
+            continue
+    if hasattr(model, "predict_proba"):
+        return "classification"
+    raise ModelError(
+        f"{file.name} holds a {type(model).__name__}: neither a classifier nor a regressor",
+        "if its predict method returns a number to explain: --task regression",
+    )
+
+
+def _class_names(model: Any, file: ModelFile, task: Task) -> tuple[str, ...]:
+    classes = getattr(model, "classes_", None)
+    if task == "regression" or classes is None:
+        return ()
+    if isinstance(classes, list):
+        raise PredictError(
+            f"{file.name} predicts {len(classes)} targets at once",
+            "save and explain the model of one target",
+        )
+    return tuple(str(name) for name in classes)
+
+
+def _score_function(
+    model: Any, file: ModelFile, task: Task, options: LoadOptions
+) -> Callable[[Any], Any]:
+    if task == "regression":
+        return model.predict  # type: ignore[no-any-return]
+    if options.output == "decision":
+        if not hasattr(model, "decision_function"):
+            raise PredictError(
+                f"{file.name}: {type(_final_step(model)).__name__} has no decision_function",
+                "leave out --output decision",
+            )
+        return model.decision_function  # type: ignore[no-any-return]
+    if not hasattr(model, "predict_proba"):
+        hint = "wrap it in scikit-learn's CalibratedClassifierCV and save it again"
+        if hasattr(model, "decision_function"):
+            hint = "--output decision explains its decision_function on its own scale"
+        raise PredictError(
+            f"{file.name}: {type(_final_step(model)).__name__} has no predict_proba", hint
+        )
+    return model.predict_proba  # type: ignore[no-any-return]
+
+
+def _as_text_input(names: tuple[str, ...] | None) -> Callable[[Any], Any]:
+    if names is None:
+        return lambda texts: texts
+    if len(names) > 1:
+        raise ModelError(
+            f"the model takes the columns {', '.join(names)}, not one text",
+            "limecli tabular explains models over columns",
+        )
+
+    def as_frame(texts: Any) -> Any:
+        import pandas as pd
+
+        return pd.DataFrame({names[0]: list(texts)})
+
+    return as_frame
+
+
+def _as_table_input(model: Any, names: tuple[str, ...] | None) -> Callable[[Any], Any]:
+    """A model that saw names at fit gets a DataFrame, any other the bare values.
+
+    A first step that is not scikit-learn's own (a column selector, say) records no names yet may
+    need them: it gets the DataFrame too.
+    """
+    if names is not None:
+        return lambda frame: frame[list(names)]
+    if type(_first_step(model)).__module__.partition(".")[0] != "sklearn":
+        return lambda frame: frame
+    return lambda frame: frame.to_numpy()

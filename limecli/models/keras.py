@@ -1,0 +1,195 @@
+"""Keras models, `.h5` and `.keras`, on whichever Keras backend is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import io
+import os
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from limecli.errors import ModelError, PredictError
+from limecli.models.interface import LoadOptions, ModelFile
+from limecli.models.outputs import checked
+from limecli.models.pictures import PictureInput, picture_input, preprocessor, to_model_scale
+from limecli.types import Predictor, Task
+
+BACKENDS = ("tensorflow", "torch", "jax", "openvino")
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+class KerasLoader:
+    """Loads with `safe_mode`, so a Lambda layer's code is refused, and without compiling."""
+
+    def matches(self, file: ModelFile) -> bool:
+        """HDF5, or a zip with Keras' own configuration."""
+        if file.data.startswith(_HDF5):
+            return True
+        if not file.data.startswith(b"PK"):
+            return False
+        try:
+            names = zipfile.ZipFile(io.BytesIO(file.data)).namelist()
+        except zipfile.BadZipFile:
+            return False
+        return "config.json" in names and "metadata.json" in names
+
+    def load(self, file: ModelFile, options: LoadOptions) -> Predictor:
+        """Raises ModelError for what Keras refuses or cannot read, with its reason in one line."""
+        keras = _import_keras()
+        if options.kind == "text":
+            raise ModelError(
+                f"{file.name} is a Keras model, which takes no texts",
+                "limecli text takes pickled pipelines and ONNX models",
+            )
+        model = _load(keras, file)
+        shape = _single_shape(model, file)
+        n_outputs = model.output_shape[-1]
+        task = options.task or _task(model, n_outputs, options)
+        picture: PictureInput | None = None
+        preprocess: str | None = None
+        notes: tuple[str, ...] = ()
+        if options.kind == "image":
+            picture = picture_input(shape, file.name)
+            preprocess, notes = _preprocess_name(model, options)
+            prepare = _picture_batch(picture, preprocess)
+        else:
+            prepare = _row_batch(shape, file)
+        return Predictor(
+            predict_fn=checked(lambda batch: model.predict_on_batch(prepare(batch)), task, options),
+            task=task,
+            class_names=(),
+            path=file.name,
+            sha256=file.sha256,
+            format="keras",
+            estimator=f"Keras {type(model).__name__}",
+            n_features=shape[-1] if picture is None else None,
+            input_shape=picture.shape if picture else shape,
+            output=options.output,
+            preprocess=preprocess,
+            notes=notes,
+        )
+
+
+def _import_keras() -> Any:
+    """Import Keras on the first backend that is installed, unless KERAS_BACKEND names one."""
+    missing = "install it: pip install 'limecli[keras]'"
+    if importlib.util.find_spec("keras") is None:
+        raise ModelError("Keras models need the package keras, which is not installed", missing)
+    if "KERAS_BACKEND" not in os.environ and "keras" not in sys.modules:
+        found = [name for name in BACKENDS if importlib.util.find_spec(name)]
+        if not found:
+            raise ModelError(f"Keras needs one of its backends: {', '.join(BACKENDS)}", missing)
+        os.environ["KERAS_BACKEND"] = found[0]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _quiet():
+        try:
+            import keras
+        except ImportError as error:
+            raise ModelError(f"Keras cannot be imported: {error}", missing) from None
+    if keras.config.backend() == "openvino":
+        _compute_in_float32()
+    return keras
+
+
+def _compute_in_float32() -> None:
+    """OpenVINO computes in bfloat16 where the processor can: probabilities move by several per cent
+    and depend on the machine. Keras passes no configuration, so it is set where Keras calls.
+    """
+    import openvino
+
+    if not isinstance(openvino.compile_model, functools.partial):
+        hint = {"INFERENCE_PRECISION_HINT": "f32"}
+        openvino.compile_model = functools.partial(openvino.compile_model, config=hint)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _load(keras: Any, file: ModelFile) -> Any:
+    # Keras goes by the suffix, people do not: give it the bytes under the suffix they deserve.
+    suffix = ".h5" if file.data.startswith(_HDF5) else ".keras"
+    with tempfile.TemporaryDirectory(prefix="limecli-") as folder, _quiet():
+        copy = Path(folder) / f"model{suffix}"
+        copy.write_bytes(file.data)
+        try:
+            return keras.models.load_model(copy, compile=False, safe_mode=True)
+        except Exception as error:  # h5py, zipfile, json and Keras each raise their own
+            text = " ".join(str(error).replace(str(copy), file.name).split())
+            if "lambda" in text.lower():
+                raise ModelError(
+                    f"{file.name} has a Lambda layer, which carries Python code: refused",
+                    "replace it by a registered layer and save the model again",
+                ) from None
+            raise ModelError(
+                f"{file.name} cannot be loaded by Keras {keras.__version__}: {text[:200]}"
+            ) from error
+
+
+def _single_shape(model: Any, file: ModelFile) -> tuple[int | None, ...]:
+    shape = getattr(model, "input_shape", None)
+    if isinstance(shape, tuple) and len(model.outputs) == 1:
+        return shape
+    raise ModelError(
+        f"{file.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs;"
+        " one of each is needed"
+    )
+
+
+def _task(model: Any, n_outputs: int | None, options: LoadOptions) -> Task:
+    activation = getattr(getattr(model.layers[-1], "activation", None), "__name__", "")
+    several = n_outputs is None or n_outputs > 1
+    if several or options.kind == "image" or activation in ("sigmoid", "softmax"):
+        return "classification"
+    return "classification" if options.activation != "none" else "regression"
+
+
+def _preprocess_name(model: Any, options: LoadOptions) -> tuple[str, tuple[str, ...]]:
+    if options.preprocess:
+        return options.preprocess, ()
+    if any(type(layer).__name__ in ("Rescaling", "Normalization") for layer in _layers(model)):
+        return "none", ("the model scales its own input: --preprocess none",)
+    return "scale01", ("pixels scaled to 0..1 by assumption: --preprocess says otherwise",)
+
+
+def _layers(model: Any) -> Iterator[Any]:
+    for layer in model.layers:
+        yield layer
+        if hasattr(layer, "layers"):
+            yield from _layers(layer)
+
+
+def _picture_batch(picture: PictureInput, preprocess: str) -> Callable[[Any], Any]:
+    function = preprocessor(preprocess)
+    return lambda batch: to_model_scale(batch, picture, function)
+
+
+def _row_batch(shape: tuple[int | None, ...], file: ModelFile) -> Callable[[Any], Any]:
+    if len(shape) != 2:
+        raise ModelError(
+            f"{file.name} takes an input of {len(shape)} dimensions, not rows of a table",
+            "limecli image explains image networks",
+        )
+
+    def as_float32(frame: Any) -> Any:
+        import numpy as np
+
+        try:
+            return frame.to_numpy(dtype=np.float32)
+        except ValueError:
+            raise PredictError(
+                f"{file.name} takes numbers only, but a column holds text",
+                "give the table as the network saw it, encoded",
+            ) from None
+
+    return as_float32

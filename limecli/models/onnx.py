@@ -1,0 +1,251 @@
+"""ONNX models through onnxruntime: image networks, and scikit-learn models out of skl2onnx."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from limecli.errors import ModelError, PredictError
+from limecli.models.interface import LoadOptions, ModelFile
+from limecli.models.outputs import checked
+from limecli.models.pictures import PictureInput, picture_input, preprocessor, to_model_scale
+from limecli.types import Predictor, Task
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_MODEL_FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})  # of onnx.proto's ModelProto
+_GRAPH = 7
+_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
+           "tensor(int64)": "int64", "tensor(int32)": "int32", "tensor(uint8)": "uint8",
+           "tensor(bool)": "bool", "tensor(string)": "object"}  # fmt: skip
+_FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
+_SCALING = frozenset({"Sub", "Mul", "Div", "Add", "BatchNormalization", "DequantizeLinear"})
+
+
+class OnnxLoader:
+    """One session a run, on the CPU."""
+
+    def matches(self, file: ModelFile) -> bool:
+        """The bytes parse as a ModelProto's top level, and a graph is among its fields."""
+        return file.data[0] == 0x08 and _has_graph(file.data)
+
+    def load(self, file: ModelFile, options: LoadOptions) -> Predictor:
+        """Raises ModelError when a package is missing or onnxruntime refuses the file."""
+        session, graph = _open(file)
+        inputs = session.get_inputs()
+        output, labelled = _score_output(session, file)
+        n_outputs = output.shape[-1] if output.shape else None
+        task = options.task or _task(graph, output, n_outputs, labelled, options)
+        prepare: Callable[[Any], dict[str, Any]]
+        picture: PictureInput | None = None
+        preprocess: str | None = None
+        notes: tuple[str, ...] = ()
+        if options.kind == "image":
+            picture = picture_input(_shape(_only(inputs, file)), file.name)
+            preprocess, notes = _preprocess_name(graph, options)
+            prepare = _picture_feed(inputs[0], picture, preprocess)
+        elif options.kind == "text":
+            prepare = _text_feed(_only(inputs, file), file)
+        else:
+            prepare = _table_feed(inputs, file)
+        fixed = inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else None
+
+        def raw_fn(batch: Any) -> Any:
+            return _run(session, output.name, prepare(batch), fixed)
+
+        by_column = options.kind == "tabular" and len(inputs) > 1
+        columns = inputs[0].shape[-1] if len(inputs[0].shape) == 2 else None
+        return Predictor(
+            predict_fn=checked(raw_fn, task, options),
+            task=task,
+            class_names=_class_names(graph) if task == "classification" else (),
+            path=file.name,
+            sha256=file.sha256,
+            format="onnx",
+            estimator="ONNX " + (graph.graph.name or "model"),
+            feature_names=tuple(item.name for item in inputs) if by_column else None,
+            n_features=columns if isinstance(columns, int) and not by_column else None,
+            input_shape=picture.shape if picture else _shape(inputs[0]),
+            output=options.output,
+            preprocess=preprocess,
+            notes=notes,
+        )
+
+
+def _has_graph(data: bytes) -> bool:
+    """Walk protobuf's top level: tag, then skip. A cut file still counts once its graph began."""
+    position, size, graph = 0, len(data), False
+    while position < size:
+        tag, position = _varint(data, position)
+        number, wire = tag >> 3, tag & 7
+        if number not in _MODEL_FIELDS or wire not in (0, 2):
+            return False
+        graph = graph or (number == _GRAPH and wire == 2)
+        length, position = _varint(data, position)
+        position += length if wire == 2 else 0
+    return graph
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while position < len(data) and shift < 64:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+    return value, position
+
+
+def _open(file: ModelFile) -> tuple[Any, Any]:
+    for package in ("onnxruntime", "onnx"):
+        if importlib.util.find_spec(package) is None:
+            raise ModelError(
+                f"ONNX models need the package {package}, which is not installed",
+                "install it: pip install 'limecli[onnx]'",
+            )
+    import onnx
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        # Weights are in the session; the graph is read for its names and operators only.
+        graph = onnx.load_model_from_string(file.data)
+        session = onnxruntime.InferenceSession(
+            file.data, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # protobuf's and onnxruntime's errors have no common base
+        text = " ".join(str(error).split())
+        raise ModelError(f"{file.name} cannot be loaded as ONNX: {text[:200]}") from error
+    return session, graph
+
+
+def _shape(item: Any) -> tuple[int | None, ...]:
+    return tuple(size if isinstance(size, int) else None for size in item.shape)
+
+
+def _only(inputs: list[Any], file: ModelFile) -> Any:
+    if len(inputs) != 1:
+        names = ", ".join(item.name for item in inputs)
+        raise ModelError(f"{file.name} has {len(inputs)} inputs ({names}); one is needed here")
+    return inputs[0]
+
+
+def _score_output(session: Any, file: ModelFile) -> tuple[Any, bool]:
+    """The first output of numbers, and whether an output of predicted labels stands beside it."""
+    outputs = session.get_outputs()
+    scores = [item for item in outputs if item.type in _FLOATS or item.type.startswith("seq(map(")]
+    if not scores:
+        kinds = ", ".join(f"{item.name}: {item.type}" for item in outputs)
+        raise PredictError(f"{file.name} has no output of scores, only {kinds}")
+    return scores[0], len(scores) < len(outputs)
+
+
+def _task(graph: Any, output: Any, n_outputs: Any, labelled: bool, options: LoadOptions) -> Task:
+    if options.kind != "tabular" or labelled or options.activation != "none":
+        return "classification"
+    if isinstance(n_outputs, int) and n_outputs > 1:
+        return "classification"
+    last = next((node for node in graph.graph.node if output.name in node.output), None)
+    if last is not None and last.op_type in ("Sigmoid", "Softmax"):
+        return "classification"
+    return "regression"
+
+
+def _class_names(graph: Any) -> tuple[str, ...]:
+    for node in graph.graph.node:
+        for attribute in node.attribute:
+            if attribute.name.startswith("classlabels_"):
+                if attribute.strings:
+                    return tuple(name.decode("utf-8", "replace") for name in attribute.strings)
+                if attribute.ints:
+                    return tuple(str(name) for name in attribute.ints)
+    return ()
+
+
+def _preprocess_name(graph: Any, options: LoadOptions) -> tuple[str, tuple[str, ...]]:
+    if options.preprocess:
+        return options.preprocess, ()
+    name = graph.graph.input[0].name
+    for node in graph.graph.node:  # nodes are in order: follow the input to its first real operator
+        if name not in node.input:
+            continue
+        if node.op_type in _SCALING:
+            return "none", ("the model scales its own input: --preprocess none",)
+        if node.op_type not in ("Cast", "Transpose", "Identity"):
+            break
+        name = node.output[0]
+    return "scale01", ("pixels scaled to 0..1 by assumption: --preprocess says otherwise",)
+
+
+def _picture_feed(
+    item: Any, picture: PictureInput, preprocess: str
+) -> Callable[[Any], dict[str, Any]]:
+    function, dtype = preprocessor(preprocess), _DTYPES.get(item.type, "float32")
+    return lambda batch: {
+        item.name: to_model_scale(batch, picture, function).astype(dtype, copy=False)
+    }
+
+
+def _text_feed(item: Any, file: ModelFile) -> Callable[[Any], dict[str, Any]]:
+    import numpy as np
+
+    if item.type != "tensor(string)":
+        raise ModelError(f"{file.name} takes {item.type}, not texts")
+    shape = (-1, 1) if len(item.shape) == 2 else (-1,)
+    return lambda texts: {item.name: np.array(list(texts), dtype=object).reshape(shape)}
+
+
+def _table_feed(inputs: list[Any], file: ModelFile) -> Callable[[Any], dict[str, Any]]:
+    def converted(values: Any, item: Any) -> NDArray[np.generic]:
+        import numpy as np
+
+        dtype = _DTYPES.get(item.type, "float32")
+        if dtype == "object":
+            return np.asarray(values.astype(str), dtype=object)
+        try:
+            return np.asarray(values, dtype=dtype)
+        except (TypeError, ValueError):
+            raise PredictError(
+                f"{file.name}: input {item.name!r} takes {item.type}, but the table has text there"
+            ) from None
+
+    if len(inputs) == 1:
+        if len(inputs[0].shape) != 2:
+            raise ModelError(
+                f"{file.name} takes an input of {len(inputs[0].shape)} dimensions, not rows of a"
+                " table",
+                "limecli image explains image networks",
+            )
+        return lambda frame: {inputs[0].name: converted(frame, inputs[0])}
+    return lambda frame: {
+        item.name: converted(frame[item.name], item).reshape(-1, 1) for item in inputs
+    }
+
+
+def _run(session: Any, output: str, feed: dict[str, Any], fixed: int | None) -> Any:
+    """Run the session; a graph with a fixed batch size gets batches of just that size."""
+    import numpy as np
+
+    n = len(next(iter(feed.values())))
+    if fixed is None or fixed == n:
+        return _scores(session.run([output], feed)[0])
+    parts = []
+    for start in range(0, n, fixed):
+        index = np.minimum(np.arange(start, start + fixed), n - 1)  # the last batch repeats its end
+        part = _scores(session.run([output], {key: value[index] for key, value in feed.items()})[0])
+        parts.append(part[: n - start])
+    return np.concatenate(parts)
+
+
+def _scores(raw: Any) -> Any:
+    import numpy as np
+
+    if isinstance(raw, list):  # ZipMap: one dict of label -> probability a row
+        return np.array([list(row.values()) for row in raw], dtype=np.float64)
+    return np.asarray(raw)

@@ -1,0 +1,114 @@
+"""The JSON report, schema 1: see `schema.py` and `limecli schema`."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+from limecli.types import Attribution, Explanation, Report, Segmentation, Skipped, Surrogate
+
+SCHEMA_VERSION = 1  # raise it when a key changes its meaning or goes; adding keys leaves it
+
+
+class JsonFormat:
+    """Strict JSON: no NaN, keys in a fixed order, equal bytes for equal runs outside provenance."""
+
+    suffixes = (".json",)
+    one_each = False
+
+    def render(self, report: Report) -> bytes:
+        """The report as indented UTF-8."""
+        text = json.dumps(as_dict(report), allow_nan=False, ensure_ascii=False, indent=2)
+        # A lone surrogate (from broken text) has no UTF-8 form; JSON has an escape for it.
+        return (text + "\n").encode("utf-8", "backslashreplace")
+
+
+def as_dict(report: Report) -> dict[str, Any]:
+    """The report as JSON-ready data."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "provenance": dict(report.provenance),
+        "model": dict(report.model),
+        "background": None if report.background is None else dict(report.background),
+        "settings": dict(report.settings),
+        "explanations": [_result(item) for item in report.explanations],
+    }
+
+
+def _result(item: Explanation | Skipped) -> dict[str, Any]:
+    if isinstance(item, Skipped):
+        return {"id": item.id, "index": item.index, "status": "skipped", "reason": item.reason,
+                "kind": item.kind}  # fmt: skip
+    instance = item.instance
+    source: dict[str, Any] = {"path": instance.path, "sha256": instance.sha256}
+    if instance.kind == "text":
+        source["text"] = instance.payload
+    result: dict[str, Any] = {
+        "id": instance.id,
+        "index": instance.index,
+        "status": "ok",
+        "input": source,
+        "prediction": [
+            {"label": score.label, "index": score.index, "value": score.value}
+            for score in item.prediction
+        ],
+        "model_calls": item.model_calls,
+        "labels": [_surrogate(surrogate) for surrogate in item.surrogates],
+    }
+    if item.segmentation is not None:
+        result["segmentation"] = _segmentation(item.segmentation)
+    return result
+
+
+def _surrogate(surrogate: Surrogate) -> dict[str, Any]:
+    return {
+        "label": surrogate.label,
+        "index": surrogate.index,
+        "intercept": surrogate.intercept,
+        "local_prediction": surrogate.local_prediction,
+        "model_prediction": surrogate.model_prediction,
+        "fidelity": surrogate.fidelity,
+        "r2_fit": surrogate.r2_fit,
+        "stability": surrogate.stability,
+        "settled": surrogate.settled,
+        "attributions": [_attribution(attribution) for attribution in surrogate.attributions],
+        "flips": None,
+    }
+
+
+def _attribution(item: Attribution) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "feature": item.feature,
+        "index": item.index,
+        "condition": item.condition,
+        "value": item.value,
+        "weight": item.weight,
+        "low": item.low,
+        "high": item.high,
+        "sign_probability": item.sign_probability,
+        "top_probability": item.top_probability,
+        "rank": item.rank,
+    }
+    if item.positions is not None:
+        result["positions"] = [list(position) for position in item.positions]
+    if item.area is not None and item.centroid is not None:
+        result["area"] = item.area
+        result["centroid"] = list(item.centroid)
+    return result
+
+
+def _segmentation(found: Segmentation) -> dict[str, Any]:
+    """Algorithm, count, and the label map as a 16-bit PNG in base64."""
+    import numpy as np
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(found.labels.astype(np.uint16)).save(buffer, "PNG")
+    return {
+        "algorithm": found.algorithm,
+        "parameters": dict(found.parameters),
+        "count": found.count,
+        "map": base64.b64encode(buffer.getvalue()).decode("ascii"),
+    }

@@ -1,0 +1,158 @@
+"""PNG: a bar chart for rows and texts, the picture with its superpixels for images."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from limecli.report import words
+from limecli.types import Explanation, Report, Surrogate
+
+if TYPE_CHECKING:
+    from limecli.types import ByteArray, FloatArray
+
+FOR, AGAINST = (37, 99, 235), (234, 108, 0)
+_DPI = 150
+
+
+class PngFormat:
+    """One explanation a file; several labels stand side by side."""
+
+    suffixes = (".png",)
+    one_each = True
+
+    def render(self, report: Report) -> bytes:
+        """The picture's bytes, equal for equal reports."""
+        item = next(item for item in report.explanations if isinstance(item, Explanation))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # glyphs that the font lacks show as boxes
+            figure = (_picture if item.instance.kind == "image" else _bars)(item, report)
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+        return buffer.getvalue()
+
+
+def _figure(count: int, width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * count, height), layout="constrained")
+    return figure, figure.subplots(1, count, squeeze=False)[0]
+
+
+def _literal(*texts: Any) -> None:
+    """File names and values are data: a dollar sign starts no formula."""
+    for text in texts:
+        text.set_parse_math(False)
+
+
+def _short(text: str, width: int) -> str:
+    printable = "".join(char if char.isprintable() else "·" for char in text)
+    return textwrap.shorten(printable, width, placeholder=" …") or printable[:width]
+
+
+def _bars(item: Explanation, report: Report) -> Any:
+    most = max((len(surrogate.attributions) for surrogate in item.surrogates), default=1)
+    figure, axes = _figure(len(item.surrogates), 8.0, 1.7 + 0.34 * max(most, 3))
+    for axis, surrogate in zip(axes, item.surrogates, strict=True):
+        parts = surrogate.attributions[::-1]
+        weights = [part.weight for part in parts]
+        colors = [_unit(FOR if weight > 0 else AGAINST) for weight in weights]
+        bars = axis.barh(range(len(parts)), weights, color=colors, height=0.7)
+        largest = max((abs(weight) for weight in weights), default=0.0)
+        axis.bar_label(bars, [words.weight(weight, largest) for weight in weights], padding=3,
+                       fontsize=8)  # fmt: skip
+        labels = []
+        for part in parts:
+            label = part.condition or part.feature
+            if item.instance.kind == "tabular" and part.value is not None and (
+                not isinstance(part.value, str)
+            ):  # fmt: skip
+                label += f"   ({words.cell(part.value)})"
+            labels.append(_short(label, 48))
+        axis.set_yticks(range(len(parts)), labels)
+        axis.axvline(0, color="0.3", linewidth=0.8)
+        axis.margins(x=0.18)
+        axis.spines[["top", "right", "left"]].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+        where = _short(words.title(item, report), 40)
+        title = axis.set_title(
+            f"{_short(words.question(surrogate, report), 50)}   {where}", loc="left", fontsize=11
+        )
+        caption = axis.set_xlabel(_caption(surrogate), fontsize=8, color="0.35", loc="left")
+        _literal(title, caption, *axis.get_yticklabels())
+    return figure
+
+
+def _caption(surrogate: Surrogate) -> str:
+    local, model = (
+        words.number(surrogate.local_prediction),
+        words.number(surrogate.model_prediction),
+    )
+    return (
+        f"weight: against < 0 < for\n{words.fidelity_words(surrogate)}\n"
+        f"surrogate {local}, model {model}"
+    )
+
+
+def _unit(color: tuple[int, int, int]) -> tuple[float, ...]:
+    return tuple(level / 255 for level in color)
+
+
+def _picture(item: Explanation, report: Report) -> Any:
+    figure, axes = _figure(len(item.surrogates) + 1, 4.2, 4.9)
+    axes[0].imshow(item.image, interpolation="nearest")
+    title = axes[0].set_title(_short(words.title(item, report), 44), fontsize=10)
+    _literal(title)
+    for axis, surrogate in zip(axes[1:], item.surrogates, strict=True):
+        axis.imshow(overlay(item, surrogate), interpolation="nearest")
+        score = words.number(surrogate.model_prediction)
+        title = axis.set_title(_short(f"{surrogate.label}   {score}", 44), fontsize=10)
+        caption = axis.set_xlabel(
+            f"blue: for, orange: against\n{textwrap.fill(words.fidelity_words(surrogate), 52)}",
+            fontsize=8,
+            color="0.35",
+        )
+        _literal(title, caption)
+    for axis in axes:
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.spines[:].set_visible(False)
+    return figure
+
+
+def overlay(item: Explanation, surrogate: Surrogate) -> ByteArray:
+    """`uint8[h, w, 3]`: the picture in grey, superpixels tinted by weight and outlined.
+
+    Blue speaks for the label, orange against it; the strength of the tint is |weight| over the
+    largest one.
+    """
+    import numpy as np
+
+    if item.image is None or item.segmentation is None:
+        raise ValueError("an overlay needs a picture and its segmentation")
+    labels = item.segmentation.labels
+    weights: FloatArray = np.zeros(item.segmentation.count)
+    for part in surrogate.attributions:
+        weights[part.index] = part.weight
+    largest = float(np.abs(weights).max()) or 1.0
+    strength = (np.abs(weights) / largest)[labels][..., None]
+    grey = item.image.mean(axis=2, keepdims=True)
+    base = 0.75 * np.repeat(grey, 3, axis=2) + 0.25 * item.image
+    tint = np.where((weights > 0)[labels][..., None], FOR, AGAINST)
+    alpha = 0.7 * strength
+    mixed = base * (1 - alpha) + tint * alpha
+    mixed[_outlines(labels, strength[..., 0] >= 0.25)] = 255.0
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+
+
+def _outlines(labels: Any, strong: Any) -> Any:
+    """Pixels where a strong superpixel meets another one."""
+    import numpy as np
+
+    edge = np.zeros(labels.shape, dtype=bool)
+    down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+    edge[:-1] |= down & (strong[1:] | strong[:-1])
+    edge[:, :-1] |= right & (strong[:, 1:] | strong[:, :-1])
+    return edge

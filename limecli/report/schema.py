@@ -1,0 +1,139 @@
+"""The JSON Schema of a report. `limecli schema` prints it; every report is tested against it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from limecli.report.json import SCHEMA_VERSION
+
+_STRING = {"type": "string"}
+_SHA256 = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+_INTEGER = {"type": "integer"}
+_COUNT = {"type": "integer", "minimum": 0}
+_NUMBER = {"type": "number"}
+_NUMBER_OR_NULL = {"type": ["number", "null"]}
+_STRING_OR_NULL = {"type": ["string", "null"]}
+_PROBABILITY_OR_NULL = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+_VALUE = {"type": ["string", "number", "boolean", "null"]}
+
+
+def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    # More keys may be added within a schema version, so none is forbidden.
+    return {
+        "type": "object",
+        "properties": {**required, **(optional or {})},
+        "required": list(required),
+    }
+
+
+def _array(items: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items}
+
+
+_ATTRIBUTION = _object(
+    {
+        "feature": _STRING,
+        "index": _COUNT,
+        "condition": _STRING_OR_NULL,
+        "value": _VALUE,
+        "weight": _NUMBER,
+        "low": _NUMBER_OR_NULL,
+        "high": _NUMBER_OR_NULL,
+        "sign_probability": _PROBABILITY_OR_NULL,
+        "top_probability": _PROBABILITY_OR_NULL,
+        "rank": {"type": "integer", "minimum": 1},
+    },
+    {
+        "positions": _array({"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2}),
+        "area": {"type": "number", "minimum": 0, "maximum": 1},
+        "centroid": {"type": "array", "items": _NUMBER, "minItems": 2, "maxItems": 2},
+    },
+)
+
+_FLIP = _object({
+    "to": _STRING,
+    "changes": _array(_object({"feature": _STRING, "from": _VALUE, "to": _VALUE})),
+})  # fmt: skip
+
+_LABEL = _object({
+    "label": _STRING,
+    "index": _COUNT,
+    "intercept": _NUMBER,
+    "local_prediction": _NUMBER,
+    "model_prediction": _NUMBER,
+    "fidelity": _NUMBER_OR_NULL,
+    "r2_fit": _NUMBER_OR_NULL,
+    "stability": _NUMBER_OR_NULL,
+    "settled": {"type": ["boolean", "null"]},
+    "attributions": _array(_ATTRIBUTION),
+    "flips": {"anyOf": [_array(_FLIP), {"type": "null"}]},
+})  # fmt: skip
+
+_EXPLAINED = _object(
+    {
+        "id": _STRING,
+        "index": _COUNT,
+        "status": {"const": "ok"},
+        "input": _object({"path": _STRING_OR_NULL, "sha256": _SHA256}, {"text": _STRING}),
+        "prediction": _array(_object({"label": _STRING, "index": _COUNT, "value": _NUMBER})),
+        "model_calls": _COUNT,
+        "labels": _array(_LABEL),
+    },
+    {
+        "segmentation": _object({"algorithm": _STRING, "count": _COUNT, "map": _STRING}),
+    },
+)
+
+_SKIPPED = _object({
+    "id": _STRING,
+    "index": _COUNT,
+    "status": {"const": "skipped"},
+    "reason": _STRING,
+    "kind": {"enum": ["input", "predict"]},
+})  # fmt: skip
+
+REPORT_SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "limecli report",
+    **_object({
+        "schema_version": {"const": SCHEMA_VERSION},
+        "provenance": _object({
+            "limecli": _STRING,
+            "versions": {"type": "object", "additionalProperties": _STRING},
+            "command": _array(_STRING),
+            "created": _STRING,
+            "wall_s": {"type": "number", "minimum": 0},
+        }),
+        "model": _object({
+            "path": _STRING,
+            "sha256": _SHA256,
+            "format": _STRING,
+            "estimator": _STRING,
+            "task": {"enum": ["classification", "regression"]},
+            "class_names": {"anyOf": [_array(_STRING), {"type": "null"}]},
+            "feature_names": {"anyOf": [_array(_STRING), {"type": "null"}]},
+        }),
+        "background": {"anyOf": [
+            {"type": "null"},
+            _object({
+                "source": {"enum": ["file", "sidecar", "model", "rows"]},
+                "path": _STRING_OR_NULL,
+                "sha256": {"anyOf": [_SHA256, {"type": "null"}]},
+                "rows": _COUNT,
+            }),
+        ]},
+        "settings": _object({
+            "kind": {"enum": ["tabular", "image", "text"]},
+            "engine": _STRING,
+            "sampler": _STRING,
+            "num_samples": _COUNT,
+            "num_features": {"type": ["integer", "null"]},
+            "kernel_width": _NUMBER,
+            "distance_metric": _STRING,
+            "feature_selection": _STRING,
+            "seed": _INTEGER,
+            "requested": {"type": "object"},
+        }, {"discretizer": _STRING}),
+        "explanations": _array({"anyOf": [_EXPLAINED, _SKIPPED]}),
+    }),
+}  # fmt: skip

@@ -1,0 +1,80 @@
+"""Words and numbers that every readable format shares."""
+
+from __future__ import annotations
+
+from limecli.types import Explanation, Report, Surrogate, Value
+
+
+def fidelity_words(surrogate: Surrogate) -> str:
+    """R² with the word for it: held out where measured, else in the sample it was fitted to."""
+    held_out = surrogate.fidelity is not None
+    r2 = surrogate.fidelity if held_out else surrogate.r2_fit
+    if r2 is None:
+        return "fidelity undefined: the model answers the same for every sample"
+    word = "good" if r2 >= 0.7 else "fair" if r2 >= 0.3 else "low"
+    text = f"fidelity R² {r2:.2f} {word} ({'held out' if held_out else 'in sample'})"
+    if word == "low":
+        text += ": this surrogate does not describe the model here"
+    return text
+
+
+def number(value: float) -> str:
+    """A prediction as a reader wants it: probabilities with three digits, others with five."""
+    return (
+        f"{value:.3f}"
+        if abs(value) < 10
+        else f"{value:,.5g}"
+        if abs(value) < 1e5
+        else f"{value:.5g}"
+    )
+
+
+def weight(value: float, largest: float) -> str:
+    """A signed weight with decimals that suit the largest one shown beside it."""
+    if largest == 0 or 1e-2 <= largest < 1e4:
+        decimals = 3 if largest < 10 else 2 if largest < 100 else 1
+        return f"{value:+.{decimals}f}"
+    return f"{value:+.2e}"
+
+
+def cell(value: Value) -> str:
+    """A feature's value as it stands in the file; a dash where there is none to show."""
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def title(item: Explanation, report: Report) -> str:
+    """What is explained, in a few words."""
+    instance = item.instance
+    if instance.kind == "tabular":
+        column = report.settings.get("id_column")
+        return f"{column} {instance.id}" if column else f"row {instance.id}"
+    return instance.path or {"image": "picture", "text": "text"}[instance.kind]
+
+
+def question(surrogate: Surrogate, report: Report) -> str:
+    """The heading over a label's attributions."""
+    if report.model["task"] == "regression":
+        return f"why {surrogate.label} = {number(surrogate.model_prediction)}?"
+    return f"why {surrogate.label}?"
+
+
+def footers(item: Explanation, surrogate: Surrogate, report: Report) -> list[str]:
+    """How far the explanation can be trusted, and what it rests on: one line each."""
+    settings = report.settings
+    local, model = number(surrogate.local_prediction), number(surrogate.model_prediction)
+    lines = [f"{fidelity_words(surrogate)}   surrogate {local}, model {model}"]
+    if settings["kind"] == "tabular" and settings.get("discretizer") == "none":
+        lines.append("weights of number columns are per standard deviation of the background")
+    background = ""
+    if report.background is not None:
+        shown = {"file": report.background["path"], "sidecar": report.background["path"],
+                 "rows": f"the {report.background['rows']} rows of {report.background['path']}",
+                 "model": "recovered from the model"}  # fmt: skip
+        background = f" · background {shown[report.background['source']]}"
+    lines.append(
+        f"engine {settings['engine']}, sampler {settings['sampler']} · {item.model_calls} model"
+        f" calls · seed {settings['seed']}{background}"
+    )
+    return lines

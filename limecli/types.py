@@ -1,0 +1,251 @@
+"""The nouns: what the parts of limecli hand to each other. Standard library, numpy typing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
+    ByteArray = NDArray[np.uint8]
+
+Kind = Literal["tabular", "image", "text"]
+Task = Literal["classification", "regression"]
+Category = str | int | float | bool | None
+Value = str | int | float | bool | None
+PredictFn = Callable[[Any], "FloatArray"]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model as LIME needs it: a function and what is known about its inputs and outputs.
+
+    `predict_fn` takes a batch of n (tabular: a pandas DataFrame of raw values, or
+    `float[n, n_features]` of codes once bound to columns; image: `uint8[n, h, w, 3]`; text: a list
+    of n strings) and returns `float[n, n_outputs]`, checked: finite, and for classification rows
+    that sum to 1. Regression has one output.
+    """
+
+    predict_fn: PredictFn
+    task: Task
+    class_names: tuple[str, ...]
+    path: str
+    sha256: str
+    format: str
+    estimator: str
+    feature_names: tuple[str, ...] | None = None
+    n_features: int | None = None
+    input_shape: tuple[int | None, ...] | None = None
+    output: str = "probability"
+    preprocess: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One thing to explain.
+
+    `payload` is `float[n_features]` of codes (tabular), `uint8[h, w, 3]` (image) or a string.
+    `values` are a table row's values as they stand in the file. `segments` (`int[h, w]`) are
+    superpixels that the user drew.
+    """
+
+    id: str
+    index: int
+    kind: Kind
+    payload: Any
+    sha256: str
+    path: str | None = None
+    values: tuple[Value, ...] = ()
+    segments: IntArray | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """What the background knows of one feature (lime's `training_data_stats`, one column of it).
+
+    Continuous: `bins` are the inner edges, `means`, `stds`, `mins`, `maxs` hold one number per bin.
+    Bin j covers (bins[j-1], bins[j]]; the code len(bins)+1 stands for "missing".
+    Categorical: `categories` are the raw values in code order, None standing for "missing".
+    `feature_values` are the codes that occur, `feature_frequencies` their shares.
+    `mean` and `scale` standardise an undiscretised column.
+    """
+
+    name: str
+    categories: tuple[Category, ...] | None
+    feature_values: tuple[float, ...]
+    feature_frequencies: tuple[float, ...]
+    mean: float
+    scale: float
+    bins: tuple[float, ...] = ()
+    means: tuple[float, ...] = ()
+    stds: tuple[float, ...] = ()
+    mins: tuple[float, ...] = ()
+    maxs: tuple[float, ...] = ()
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the column holds numbers rather than categories."""
+        return self.categories is None
+
+    @property
+    def missing_code(self) -> int | None:
+        """The code of a missing value; None when a categorical column never lacks a value."""
+        if self.categories is None:
+            return len(self.bins) + 1
+        return self.categories.index(None) if None in self.categories else None
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether the background itself has missing values in this column."""
+        return self.missing_code is not None and self.missing_code in self.feature_values
+
+
+@dataclass(frozen=True)
+class Background:
+    """How the features are spread: kilobytes of statistics, no training row."""
+
+    columns: tuple[Column, ...]
+    discretizer: str
+    rows: int
+    source: Literal["file", "sidecar", "model", "rows"]
+    path: str | None = None
+    sha256: str | None = None
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Column names in the model's order."""
+        return tuple(column.name for column in self.columns)
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Superpixels: `labels` is `int[h, w]` with every id of 0..count-1 in use."""
+
+    labels: IntArray
+    count: int
+    algorithm: str
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LimeSettings:
+    """Everything besides model, background and instance that decides the numbers.
+
+    None stands for "lime's default, resolved when the explainer is built" or, for an option of
+    another kind, "does not apply".
+    """
+
+    kind: Kind
+    engine: str = "lime"
+    sampler: str = "lime"
+    num_samples: int = 5000
+    num_features: int | None = 10
+    kernel_width: float | None = None
+    distance_metric: str = "euclidean"
+    feature_selection: str = "auto"
+    seed: int = 0
+    batch_size: int | None = None
+    top_labels: int = 1
+    labels: tuple[int, ...] = ()
+    discretizer: str | None = None
+    sample_around_instance: bool | None = None
+    segmentation: str | None = None
+    num_segments: int | None = None
+    hide_color: str | None = None
+    split_expression: str | None = None
+    char_level: bool | None = None
+    bow: bool | None = None
+    mask_string: str | None = None
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """One feature's part in a surrogate. `condition` is what z = 1 means, in words.
+
+    Text fills `positions` ([start, end) in characters), images `area` (share of the picture) and
+    `centroid` (y, x in pixels). What later work measures is None.
+    """
+
+    feature: str
+    index: int
+    condition: str | None
+    value: Value
+    weight: float
+    rank: int
+    low: float | None = None
+    high: float | None = None
+    sign_probability: float | None = None
+    top_probability: float | None = None
+    positions: tuple[tuple[int, int], ...] | None = None
+    area: float | None = None
+    centroid: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """One label's local linear model.
+
+    `r2_fit` is the R² on the samples that it was fitted to, `fidelity` the R² on held-out samples
+    (None until measured). `local_prediction` is what the surrogate says of the instance,
+    `model_prediction` what the model says.
+    """
+
+    label: str
+    index: int
+    intercept: float
+    local_prediction: float
+    model_prediction: float
+    r2_fit: float | None
+    attributions: tuple[Attribution, ...]
+    fidelity: float | None = None
+    stability: float | None = None
+    settled: bool | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """The model's output for one label."""
+
+    label: str
+    index: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One instance explained. `image` (`uint8[h, w, 3]`) is for pictures only, never serialised."""
+
+    instance: Instance
+    prediction: tuple[Score, ...]
+    model_calls: int
+    surrogates: tuple[Surrogate, ...]
+    segmentation: Segmentation | None = None
+    image: ByteArray | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An instance that could not be explained, and why: a value, never the end of a run."""
+
+    id: str
+    index: int
+    reason: str
+    kind: Literal["input", "predict"] = "input"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report format sees. Between equal runs only `provenance` may differ."""
+
+    provenance: Mapping[str, Any]
+    model: Mapping[str, Any]
+    background: Mapping[str, Any] | None
+    settings: Mapping[str, Any]
+    explanations: tuple[Explanation | Skipped, ...]
