@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from limecli import __version__
 from limecli.cli import explain, files
-from limecli.cli.console import failed
+from limecli.cli.console import Console, failed, use
 from limecli.errors import UsageError
 
 CONFIG = "limecli.toml"
@@ -101,4 +101,5 @@ files.register(app)
 
 def main() -> None:
     """The console script."""
+    use(Console())
     app(prog_name="limecli")

@@ -17,7 +17,7 @@ def imagenet_names() -> tuple[str, ...]:
 
 
 def read_class_names(choice: str) -> tuple[str, ...]:
-    """Read "imagenet", or a file: one name a line, a JSON list, or a JSON object from index to name.
+    """Read "imagenet", or a file: one name a line, a JSON list, or a JSON object by index.
 
     The object's values may be pairs as in Keras' class index. Raises InputError for anything else.
     """
