@@ -1,4 +1,4 @@
-"""What the tests share: the sample models, real data where it lies beside the project, the command."""
+"""What the tests share: the samples, real data where it lies beside the project, the command."""
 
 from __future__ import annotations
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from limecli.report import words
 from limecli.types import Attribution, Explanation, Report, Skipped, Surrogate
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
     from rich.text import Text
 
 FOR, AGAINST = "#5b9dff", "#ff9433"  # blue and orange: told apart by every kind of colour vision
@@ -59,14 +60,15 @@ def _plain(text: str, style: str = "") -> Text:
     return Text(clean(text), style=style)
 
 
-def _parts(item: Explanation, report: Report, console: Console) -> list[RenderableType]:
-    parts: list[RenderableType] = [_head(item, report)]
+def _parts(item: Explanation, report: Report, console: Console) -> list[Text]:
+    limit = console.width if console.is_terminal else None
+    parts: list[Text] = [_head(item, report, limit)]
     for surrogate in item.surrogates:
         if item.instance.kind == "text":
             parts.append(_highlighted(item, surrogate))
         if item.instance.kind == "image" and console.is_terminal and _many_colours(console):
             parts.append(_preview(item, surrogate, console))
-        parts.extend(_attributions(item, surrogate, report, console.is_terminal))
+        parts.append(_attributions(item, surrogate, report, limit))
         parts.extend(_plain(f"  {line}", "dim") for line in words.footers(item, surrogate, report))
     return parts
 
@@ -75,61 +77,99 @@ def _many_colours(console: Console) -> bool:
     return console.color_system in ("256", "truecolor", "windows")
 
 
-def _head(item: Explanation, report: Report) -> RenderableType:
+def _head(item: Explanation, report: Report, limit: int | None) -> Text:
     """Model and instance on the left, the highest predictions on the right."""
-    from rich.table import Table
+    from rich.text import Text
 
     model = report.model
-    classes = model["n_classes"]
-    left = [f" {model['name']}   {words.title(item, report)}"]
-    what = f"{classes} classes" if classes else "regression"
-    left.append(f" {model['estimator']} · {what}")
+    what = f"{model['n_classes']} classes" if model["n_classes"] else "regression"
+    left = [f"{model['name']}   {words.title(item, report)}", f"{model['estimator']} · {what}"]
     explained = {surrogate.index for surrogate in item.surrogates}
-    shown = [score for n, score in enumerate(item.prediction) if n < 3 or score.index in explained]
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(min_width=56)
-    grid.add_column()
-    grid.add_column(justify="right")
-    for n in range(max(len(left), len(shown))):
-        row = [_plain(left[n] if n < len(left) else "", "bold" if n == 0 else "")]
-        if n < len(shown):
-            mark = " <" if shown[n].index in explained else ""
-            row += [_plain(shown[n].label), _plain(words.number(shown[n].value) + mark.ljust(2))]
-        grid.add_row(*row)
-    return grid
+    scores = [score for n, score in enumerate(item.prediction) if n < 3 or score.index in explained]
+    marks = [" <" if score.index in explained else "" for score in scores]
+    names = _padded([clean(score.label) for score in scores])
+    values = _padded([words.number(score.value) for score in scores], right=True)
+    right = [f"{a}  {b}{mark}" for a, b, mark in zip(names, values, marks, strict=True)]
+    least = 56 if limit is None or limit >= 80 else 0
+    lefts = _padded([clean(line) for line in left], least=least)
+    lines = zip_longest(lefts, right, fillvalue="")
+    blank = " " * _width(lefts[0])
+    text = Text()
+    for n, (one, other) in enumerate(lines):
+        text.append(f" {one or blank}", style="bold" if n == 0 else "")
+        text.append(f" {other}\n")
+    text.rstrip()
+    return text
+
+
+def _width(text: str) -> int:
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _padded(texts: list[str], right: bool = False, least: int = 0) -> list[str]:
+    """Texts filled up to the widest of them, as wide as a terminal shows them."""
+    width = max((_width(text) for text in texts), default=0)
+    gaps = [" " * (max(width, least) - _width(text)) for text in texts]
+    return [gap + text if right else text + gap for text, gap in zip(texts, gaps, strict=True)]
 
 
 def _attributions(
-    item: Explanation, surrogate: Surrogate, report: Report, cut: bool
-) -> list[RenderableType]:
-    from rich.table import Table
+    item: Explanation, surrogate: Surrogate, report: Report, limit: int | None
+) -> Text:
+    """The weights as a table with bars. With a `limit`, no wider than that many characters."""
+    from rich.text import Text
 
     kind = item.instance.kind
     shown = surrogate.attributions
-    hidden = 0
-    if cut and kind == "image" and len(shown) > _TOP_SUPERPIXELS:
-        hidden, shown = len(shown) - _TOP_SUPERPIXELS, shown[:_TOP_SUPERPIXELS]
+    if limit is not None and kind == "image":
+        shown = shown[:_TOP_SUPERPIXELS]
+    hidden = len(surrogate.attributions) - len(shown)
     largest = max((abs(part.weight) for part in shown), default=0.0)
-    table = Table(box=None, padding=(0, 1), pad_edge=True, show_edge=False, header_style="bold")
-    table.add_column(_plain(" " + words.question(surrogate, report)), overflow="fold")
-    middle = {"tabular": ["value"], "text": ["at"], "image": ["area", "centre (y, x)"]}[kind]
-    for name in [*middle, "weight"]:
-        table.add_column(name, justify="right", overflow="fold")
-    table.add_column(_plain("against".rjust(_HALF) + " │ for"), no_wrap=True)
-    for part in shown:
-        label = part.condition or part.feature
-        table.add_row(
-            _plain(f" {label}"),
-            *(_plain(text) for text in _details(part, kind)),
-            _plain(words.weight(part.weight, largest)),
-            _bar(part.weight, largest),
+    heads = {"tabular": ["value"], "text": ["at"], "image": ["area", "centre (y, x)"]}[kind]
+    columns = [
+        [head, *(clean(row[n]) for row in [_details(part, kind) for part in shown])]
+        for n, head in enumerate(heads)
+    ]
+    columns.append(["weight", *(words.weight(part.weight, largest) for part in shown)])
+    labels = [
+        words.question(surrogate, report),
+        *(part.condition or part.feature for part in shown),
+    ]
+    labels = [clean(label) for label in labels]
+    taken = sum(max(map(_width, column)) + 2 for column in columns) + 4
+    half = _HALF
+    if limit is not None:
+        half = max(4, min(_HALF, (limit - taken - max(map(_width, labels)) - 5) // 2))
+        labels = [_cut(label, max(12, limit - taken - 2 * half - 5)) for label in labels]
+    front = [
+        "  ".join(cells)
+        for cells in zip(
+            _padded(labels), *(_padded(column, right=True) for column in columns), strict=True
         )
-    lines: list[RenderableType] = [table]
+    ]
+    rule = " " + "─" * (_width(front[0]) + 3 + half) + "┼" + "─" * half + "\n"
+    text = Text()
+    text.append(f"  {front[0]}  {'against '.rjust(half)}│ for".rstrip() + "\n", style="bold")
+    text.append(rule, style="dim")
+    for line, part in zip(front[1:], shown, strict=True):
+        text.append(f"  {line}  ")
+        text.append_text(_bar(part.weight, largest, half))
+        text.append("\n")
     if not shown:
-        lines.append(_plain("  no feature has a weight"))
+        text.append("  no feature has a weight\n")
     if hidden:
-        lines.append(_plain(f"  ... and {hidden} weaker superpixels: --json lists all", "dim"))
-    return lines
+        text.append(f"  ... and {hidden} weaker superpixels: --json lists all\n", style="dim")
+    text.append(rule, style="dim")
+    text.rstrip()
+    return text
+
+
+def _cut(text: str, width: int) -> str:
+    from rich.cells import set_cell_size
+
+    return text if _width(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
 def _details(part: Attribution, kind: str) -> list[str]:
@@ -142,14 +182,14 @@ def _details(part: Attribution, kind: str) -> list[str]:
     return [f"{part.area or 0:.1%}", f"{y:.0f}, {x:.0f}"]
 
 
-def _bar(weight: float, largest: float) -> Text:
+def _bar(weight: float, largest: float, half: int) -> Text:
     from rich.text import Text
 
-    length = round(abs(weight) / largest * _HALF) if largest else 0
+    length = round(abs(weight) / largest * half) if largest else 0
     blocks = "█" * max(length, 1 if weight else 0)
     if weight < 0:
-        return Text.assemble((blocks.rjust(_HALF), AGAINST), " │ ")
-    return Text.assemble(" " * _HALF, " │ ", (blocks, FOR))
+        return Text.assemble((blocks.rjust(half), AGAINST), "│")
+    return Text.assemble(" " * half, "│", (blocks, FOR))
 
 
 def _highlighted(item: Explanation, surrogate: Surrogate) -> Text:

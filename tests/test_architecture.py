@@ -1,0 +1,80 @@
+"""What keeps the tool quick to start and its help complete."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import typer
+
+from limecli.cli import app
+from tests.conftest import ROOT
+
+HEAVY = ("sklearn", "lime", "pandas", "matplotlib", "skimage", "PIL", "scipy", "jinja2", "keras",
+         "torch", "onnxruntime", "numpy", "joblib")  # fmt: skip
+GROUP = typer.main.get_command(app)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom limecli.cli import main\nsys.argv = ['limecli', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "tabular" in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(GROUP.commands))
+def test_every_command_and_option_has_help(name):
+    command = GROUP.commands[name]
+    assert command.help
+    assert [param.name for param in command.params if not getattr(param, "help", None)] == []
+
+
+@pytest.mark.parametrize("name", sorted(GROUP.commands))
+def test_every_command_shows_its_help(cli, name):
+    result = cli(name, "--help")
+    assert result.code == 0
+    assert result.stdout.startswith(f"Usage: limecli {name}")
+
+
+def test_version(cli):
+    assert re.fullmatch(r"limecli \d+\.\d+\.\d+\n", cli("--version").stdout)
+
+
+def test_builtins_register_like_third_parties():
+    for group, names in (
+        ("limecli.models", {"pickle", "keras", "onnx"}),
+        ("limecli.explainers", {"lime-tabular", "lime-image", "lime-text"}),
+        ("limecli.formats", {"terminal", "json", "csv", "png"}),
+    ):
+        assert names <= {point.name for point in entry_points(group=group)}
+
+
+def test_every_optional_package_has_an_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert {"keras", "onnx", "samples", "test"} <= extras.keys()
+    assert not any(name.startswith(("keras", "onnx")) for name in project["dependencies"])
+
+
+def test_formats_lists_what_can_be_read_and_written(cli):
+    shown = cli("formats").stdout
+    for name in ("pickle", "keras", "onnx", "terminal", "json", ".csv", ".png"):
+        assert name in shown
+
+
+def test_no_file_holds_two_ideas():
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in Path(ROOT / "limecli").rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > 480
+    }
+    assert long == {}
