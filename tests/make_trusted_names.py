@@ -110,7 +110,6 @@ COMPILED_REBUILDERS = {
     "sklearn.metrics._dist_metrics": "newObj",
     "sklearn.neighbors._kd_tree": "newObj",
     "sklearn.neighbors._ball_tree": "newObj",
-    "sklearn._loss._loss": "__pyx_unpickle_CyHalfMultinomialLoss",
     "sklearn.cluster._kmeans": "_kmeans_single_lloyd _kmeans_single_elkan",
 }
 
@@ -148,6 +147,8 @@ def scikit_learn() -> Iterator[tuple[str, str]]:
     for name, rebuilders in COMPILED_REBUILDERS.items():
         module = importlib.import_module(name)
         yield from ((name, item) for item in rebuilders.split() if hasattr(module, item))
+    losses = importlib.import_module("sklearn._loss._loss")
+    yield from ((losses.__name__, name) for name in dir(losses) if "__pyx_unpickle_Cy" in name)
 
 
 def metric_functions() -> Iterator[tuple[str, str]]:

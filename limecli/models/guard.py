@@ -26,7 +26,11 @@ from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
 from limecli.errors import ModelError
 
 MAX_BYTES = 8 << 30  # what a file may decompress to
-_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+_RENAMED = {
+    "__builtin__": "builtins",
+    "copy_reg": "copyreg",
+    "_loss": "sklearn._loss._loss",  # what scikit-learn before 1.6 called its compiled losses
+}
 _FROZEN = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType)
 
 
