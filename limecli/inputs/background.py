@@ -64,7 +64,8 @@ def background_from_table(
                 row = int(np.isinf(data[:, j]).argmax())
                 raise InputError(f"{table.name}, row {row}, column {name!r}: infinite")
     labels = _labels(table, target) if discretizer == "entropy" else None
-    scaler = StandardScaler(with_mean=False).fit(data)
+    empty = np.isnan(data).all(axis=0)  # no mean to take
+    scaler = StandardScaler(with_mean=False).fit(np.where(empty, 0.0, data))
     columns = []
     for j, name in enumerate(features):
         mean, scale = float(scaler.mean_[j]), float(scaler.scale_[j])

@@ -280,7 +280,9 @@ def test_build_on_a_class_is_refused(refused, tmp_path):
 
 def test_build_with_slots_state_on_a_class_is_refused(refused, tmp_path):
     # state = (None, {...}) goes through setattr, which a class's own __dict__ does not guard.
-    data = b"\x80\x02csklearn.linear_model._logistic\nLogisticRegression\nN}(Vpredict_proba\nNu\x86b."
+    data = (
+        b"\x80\x02csklearn.linear_model._logistic\nLogisticRegression\nN}(Vpredict_proba\nNu\x86b."
+    )
     before = LogisticRegression.predict_proba
     assert "LogisticRegression" in refused(written(tmp_path / "m.pkl", data))
     assert LogisticRegression.predict_proba is before
@@ -486,7 +488,7 @@ OWN = """
 import numpy as np
 
 class Model:
-    classes_ = ["no", "yes"]
+    classes_ = np.array(["no", "yes"])
 
     def predict(self, rows):
         return self.predict_proba(rows).argmax(axis=1)
@@ -505,9 +507,7 @@ def python(code, folder):
 def own(tmp_path):
     """A folder with ownmodel.py and a pickle of the class in it."""
     (tmp_path / "ownmodel.py").write_text(OWN)
-    python(
-        "import ownmodel, pickle; pickle.dump(ownmodel.Model(), open('m.pkl', 'wb'))", tmp_path
-    )
+    python("import ownmodel, pickle; pickle.dump(ownmodel.Model(), open('m.pkl', 'wb'))", tmp_path)
     return tmp_path
 
 
@@ -538,6 +538,14 @@ def test_trusted_class_from_the_working_directory_is_explained(own, rows):
                      "--trust", "ownmodel.Model")  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["model"]["estimator"] == "Model"
+
+
+def test_own_class_may_name_its_classes_in_a_list(own, rows):
+    (own / "ownmodel.py").write_text(OWN.replace('np.array(["no", "yes"])', '["no", "yes"]'))
+    result = limecli(own, "tabular", "m.pkl", rows, "-r", "0", *QUICK, "--json",
+                     "--trust", "ownmodel.Model")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["model"]["class_names"] == ["no", "yes"]
 
 
 def test_trusting_one_name_trusts_no_other(refused, tmp_path, marker):
