@@ -121,7 +121,7 @@ def _open(file: ModelFile) -> tuple[Any, Any]:
         )
     except Exception as error:  # protobuf's and onnxruntime's errors have no common base
         text = " ".join(str(error).split())
-        raise ModelError(f"{file.name} cannot be loaded as ONNX: {text[:200]}") from error
+        raise ModelError(f"{file.name} cannot be loaded as ONNX: {text[:400]}") from error
     return session, graph
 
 
