@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from limecli import __version__
 from limecli.cli import explain, files
-from limecli.cli.console import Console, failed, use
+from limecli.cli.console import Console, failed, keep_stdout_clean, use
 from limecli.errors import UsageError
 
 CONFIG = "limecli.toml"
@@ -21,6 +21,15 @@ _NEVER_FROM_FILES = {"trust"}
 
 class Group(TyperGroup):
     """Turns every failure into one sentence and its exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        bare = not args  # `limecli` alone shows its help
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if not bare and (hasattr(error, "format_message") or isinstance(error, OSError)):
+                raise typer.Exit(failed(error)) from None
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -42,24 +51,31 @@ def _apply_config(group: TyperGroup, ctx: Any) -> None:
         return
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{CONFIG} cannot be read: {error}") from None
-    defaults: dict[str, dict[str, Any]] = {name: {} for name in group.commands}
-    known = {name: {str(param.name) for param in command.params}
-             for name, command in group.commands.items()}  # fmt: skip
-    everywhere = {key: value for key, value in content.items() if not isinstance(value, dict)}
+    options = {
+        name: {str(param.name): param for param in command.params}
+        for name, command in group.commands.items()
+    }
+    defaults: dict[str, dict[str, Any]] = {name: {} for name in options}
+
+    def put(name: str, key: str, value: Any) -> None:
+        several = getattr(options[name][key], "multiple", False) and not isinstance(value, list)
+        defaults[name][key] = [value] if several else value
+
     sections = {key: value for key, value in content.items() if isinstance(value, dict)}
-    for key, value in everywhere.items():
-        homes = [name for name in defaults if key.replace("-", "_") in known[name]]
+    for written in content.keys() - sections.keys():
+        key = written.replace("-", "_")
+        homes = [name for name in options if key in options[name]]
         if not homes:
-            raise UsageError(f"{CONFIG}: no command has an option {key!r}")
+            raise UsageError(f"{CONFIG}: no command has an option {written!r}")
         for name in homes:
-            defaults[name][key.replace("-", "_")] = value
+            put(name, key, content[written])
     for name, section in sections.items():
-        if name not in defaults:
+        if name not in options:
             raise UsageError(f"{CONFIG}: there is no command [{name}]")
-        for key, value in section.items():
-            if key.replace("-", "_") not in known[name]:
-                raise UsageError(f"{CONFIG}: {name} has no option {key!r}")
-            defaults[name][key.replace("-", "_")] = value
+        for written, value in section.items():
+            if written.replace("-", "_") not in options[name]:
+                raise UsageError(f"{CONFIG}: {name} has no option {written!r}")
+            put(name, written.replace("-", "_"), value)
     if any(_NEVER_FROM_FILES & set(section) for section in defaults.values()):
         raise UsageError(f"{CONFIG} must not say what to trust", "give --trust on the command line")
     ctx.default_map = defaults
@@ -102,4 +118,13 @@ files.register(app)
 def main() -> None:
     """The console script."""
     use(Console())
-    app(prog_name="limecli")
+    keep_stdout_clean()
+    try:
+        app(prog_name="limecli")
+    except SystemExit as ended:
+        code = ended.code
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = failed(error)
+    sys.exit(code)

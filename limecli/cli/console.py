@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import itertools
 import json
 import os
@@ -10,22 +12,17 @@ import time
 import traceback
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from limecli.errors import ExitCode, LimecliError
+from limecli.report.words import clean
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.progress import Progress, TaskID
 
 _PROGRESS_AFTER_S = 1.0
-
-
-def clean(text: str) -> str:
-    """One line, control characters made visible: names from files cannot steer the terminal."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+_DISK = (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EDQUOT)
 
 
 @dataclass
@@ -70,11 +67,18 @@ class Console:
 def _rich(stream: Any, color: str) -> RichConsole:
     from rich.console import Console as RichConsole
 
-    forced = {"always": True, "never": False}.get(color)
-    console = RichConsole(
+    class Piped(RichConsole):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # Rich would end with 1
+
+    many = os.environ.get("COLORTERM", "") in ("truecolor", "24bit")
+    system: Literal["truecolor", "256"] = "truecolor" if many else "256"
+    always = color == "always"
+    console = Piped(
         file=stream,
-        force_terminal=True if forced and not stream.isatty() else None,
-        no_color=True if forced is False else None,
+        force_terminal=True if always else None,
+        color_system=system if always else "auto",
+        no_color={"always": False, "never": True}.get(color),
         highlight=False,
         markup=False,
         emoji=False,
@@ -132,6 +136,24 @@ class ProgressBar:
         )
 
 
+def keep_stdout_clean() -> None:
+    """Give file descriptor 1 to stderr and keep the real stdout for results.
+
+    Native libraries print on descriptor 1 behind Python's back. A character that the stream's
+    encoding lacks becomes "?".
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # no real stream: a test's, none
+        if sys.stdout.fileno() == 1:
+            encoding, tty = sys.stdout.encoding, sys.stdout.isatty()
+            sys.stdout.flush()
+            real = os.dup(1)
+            os.dup2(2, 1)
+            buffering = 1 if tty else -1
+            sys.stdout = open(  # noqa: SIM115, PTH123 - it stays open to the end
+                real, "w", buffering, encoding, errors="replace"
+            )
+
+
 _current = Console()
 
 
@@ -150,8 +172,7 @@ def failed(error: BaseException) -> int:
         _tell(ExitCode.INTERRUPTED, "interrupted", "")
         return ExitCode.INTERRUPTED
     if isinstance(error, BrokenPipeError):
-        # Nobody reads any more: what is left in the buffer must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return ExitCode.BROKEN_PIPE
     if isinstance(error, LimecliError):
         _tell(error.code, error.message, error.hint)
@@ -161,6 +182,10 @@ def failed(error: BaseException) -> int:
     if hasattr(error, "format_message"):  # what typer raises for options it cannot parse
         _tell(ExitCode.USAGE, error.format_message().rstrip("."), "limecli COMMAND --help")
         return ExitCode.USAGE
+    if isinstance(error, OSError) and error.errno in _DISK:
+        _drop_stdout()
+        _tell(ExitCode.REPORT, f"the output cannot be written: {error.strerror}", "")
+        return ExitCode.REPORT
     if isinstance(error, MemoryError):
         _tell(ExitCode.BUG, "out of memory", "a smaller --batch-size or --num-samples needs less")
         return ExitCode.BUG
@@ -169,6 +194,12 @@ def failed(error: BaseException) -> int:
     what = f"{type(error).__name__}: {error}"
     _tell(ExitCode.BUG, f"unforeseen: {what}", "please report it, with what -vv shows")
     return ExitCode.BUG
+
+
+def _drop_stdout() -> None:
+    """What is left in the buffer must not raise again when the interpreter ends."""
+    with contextlib.suppress(OSError):  # not a real stream
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(code: ExitCode, message: str, hint: str) -> None:

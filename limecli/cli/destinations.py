@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from limecli import registry
 from limecli.cli.console import Console
@@ -38,8 +39,15 @@ class Destinations:
             fmt = registry.load(registry.FORMATS, self.stdout)()
             sys.stdout.flush()
             for _, part in _split("", fmt, report):
-                sys.stdout.buffer.write(fmt.render(part))
+                _write_all(sys.stdout.buffer, fmt.render(part))
         sys.stdout.flush()
+
+
+def _write_all(stream: BinaryIO, data: bytes) -> None:
+    """Write every byte: with PYTHONUNBUFFERED a stream may take a part only."""
+    left = memoryview(data)
+    while left:
+        left = left[stream.write(left) :]
 
 
 def destinations(options: ReportOptions, instances: Sequence[Instance]) -> Destinations:
@@ -57,10 +65,11 @@ def destinations(options: ReportOptions, instances: Sequence[Instance]) -> Desti
     chosen = "json" if options.json else options.format
     if chosen is not None and chosen not in formats:
         raise UsageError(f"--format {chosen} is not known", f"one of {', '.join(formats)}")
+    for path in options.files:
+        check_writable(path)
     files = tuple((path, _by_suffix(path, formats)) for path in options.files)
     for path, fmt in files:
         _check_names(path, fmt, instances)
-        check_writable(path)
     if chosen is None and not files:
         chosen = "terminal"
     if chosen is not None and formats[chosen].one_each:
@@ -117,6 +126,12 @@ def check_writable(path: str) -> None:
     """Raise ReportError when a file cannot be created at `path`."""
     target = Path(path)
     folder = target.parent
+    try:
+        target.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{path} cannot be written: {error}") from None
     if target.is_dir():
         raise ReportError(f"{path} is a directory, not a file to write")
     if not folder.is_dir():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +36,7 @@ from limecli.types import (
     Skipped,
 )
 
+PLAIN = ("probability", "none")
 _NUM_SAMPLES = {"tabular": 5000, "image": 1000, "text": 5000}
 _METRIC = {"tabular": "euclidean", "image": "cosine", "text": "cosine"}
 MODEL = Annotated[str, typer.Argument(metavar="MODEL", help="The model file.", show_default=False)]
@@ -230,7 +230,7 @@ def text(
     ] = None,
 ) -> None:
     """Explain text classifications."""
-    from limecli.inputs.text import read_texts, text_instance
+    from limecli.inputs.text import line_instances, read_texts, text_instance
 
     if (words is None) == (file is None):
         raise UsageError("give one text: as an argument, with --file, or - for stdin")
@@ -239,10 +239,7 @@ def text(
     if split_expression is not None and char_level:
         raise UsageError("--split-expression and --char-level contradict each other")
     if file is None and words is not None and words != "-":
-        if lines:
-            instances = [text_instance(line, i, None) for i, line in enumerate(words.splitlines())
-                         if line.strip()]  # fmt: skip
-        instances = instances if lines else [text_instance(words, 0, None)]
+        instances = line_instances(words, None) if lines else [text_instance(words, 0, None)]
     else:
         instances = read_texts(file or "-", lines)
     run = Run("text", model, common.console(), model_options, lime, report)
@@ -282,10 +279,8 @@ class Run:
         self._started, self._clock = datetime.now(UTC), time.monotonic()
         self.kind, self.console = kind, console
         self._options = _Options(model_options, lime, report)
-        if lime.kernel_width is not None and not (
-            math.isfinite(lime.kernel_width) and lime.kernel_width > 0
-        ):
-            raise UsageError(f"--kernel-width {lime.kernel_width} must be a positive number")
+        if lime.kernel_width is not None and not 1e-6 <= lime.kernel_width <= 1e6:
+            raise UsageError(f"--kernel-width {lime.kernel_width}: it must lie in 1e-6 to 1e6")
         self._load = LoadOptions(
             kind=kind,
             task=None if model_options.task is None else model_options.task.value,
@@ -316,6 +311,10 @@ class Run:
 
         batch = first.payload[None] if self.kind != "text" else [first.payload]
         n_outputs = predictor.predict_fn(batch).shape[1]
+        if predictor.task == "regression" and (self._load.output, self._load.activation) != PLAIN:
+            raise UsageError(
+                "--activation and --output decision are for classes, but the model is a regression"
+            )
         load = replace(self._load, target=target)
         unnamed = not (load.class_names or predictor.class_names)
         if self.kind == "image" and unnamed and n_outputs == 1000:
@@ -467,7 +466,7 @@ def _label_index(name: str, classes: tuple[str, ...]) -> int:
 
     if name.startswith("index:"):
         number = name.removeprefix("index:")
-        if number.isdigit() and int(number) < len(classes):
+        if number.isdecimal() and int(number) < len(classes):
             return int(number)
         raise UsageError(f"--label {name}: the classes are index:0 to index:{len(classes) - 1}")
     found = [i for i, other in enumerate(classes) if other == name]

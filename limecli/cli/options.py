@@ -151,7 +151,9 @@ class LimeOptions:
 
     num_samples: Annotated[
         int | None,
-        typer.Option("-n", "--num-samples", min=10, help="Samples [5000; images 1000]."),
+        typer.Option(
+            "-n", "--num-samples", min=10, max=10_000_000, help="Samples [5000; images 1000]."
+        ),
     ] = None
     num_features: Annotated[
         int | None,

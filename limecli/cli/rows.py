@@ -30,14 +30,10 @@ from limecli.types import Background, Column, Instance, Predictor, Skipped
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows asked for, encoded by a background.
-
-    `odd` maps a row's index to the columns in which it holds what the background never saw.
-    """
+    """The rows asked for, encoded by a background."""
 
     table: Table
     background: Background
-    columns: tuple[Column, ...]
     instances: tuple[Instance, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
@@ -73,6 +69,8 @@ class Rows:
                 f"{background.path} holds {background.discretizer} bins, not {discretizer}",
                 f"make another: limecli background TRAIN --discretizer {discretizer} -o stats.json",
             )
+        if target in background.feature_names:
+            raise UsageError(f"--target {target}: the model uses this column as a feature")
         check_features(table, background.feature_names)
         spare = [
             name for name in table.columns
@@ -94,13 +92,13 @@ class Rows:
         if not instances:
             raise InputError(skipped[0].reason)
         notes.extend(encoder.notes.values())
-        return cls(
-            table, background, encoder.columns, tuple(instances), tuple(skipped), tuple(notes)
-        )
+        # With the categories that only these rows have: their codes must have a name.
+        background = replace(background, columns=encoder.columns)
+        return cls(table, background, tuple(instances), tuple(skipped), tuple(notes))
 
     def bound(self, predictor: Predictor) -> Predictor:
         """The predictor over matrices of codes."""
-        return bind_columns(predictor, self.columns)
+        return bind_columns(predictor, self.background.columns)
 
 
 @dataclass(frozen=True)
@@ -183,7 +181,7 @@ def probe(rows: Rows, predictor: Predictor) -> tuple[list[Instance], list[Skippe
     try:
         bound.predict_fn(np.stack([instance.payload for instance in good]))
     except PredictError:
-        odd = [instance for instance in good if _unusual(instance, rows.columns)]
+        odd = [instance for instance in good if _unusual(instance, rows.background.columns)]
         if not odd:
             raise
         good = [instance for instance in good if instance not in odd]
@@ -212,7 +210,7 @@ def _unusual(instance: Instance, columns: tuple[Column, ...]) -> list[str]:
 
 
 def _refused(instance: Instance, rows: Rows, error: PredictError) -> Skipped:
-    names = _unusual(instance, rows.columns)
+    names = _unusual(instance, rows.background.columns)
     values = dict(zip(rows.background.feature_names, instance.values, strict=True))
     cells = ", ".join(
         f"{name!r} is " + ("missing" if values[name] is None else f"{values[name]!r}")
@@ -223,10 +221,10 @@ def _refused(instance: Instance, rows: Rows, error: PredictError) -> Skipped:
 
 
 def _probe_missing(rows: Rows, bound: Predictor, instance: Instance) -> None:
-    gaps = [j for j, column in enumerate(rows.columns) if column.has_missing]
+    gaps = [j for j, column in enumerate(rows.background.columns) if column.has_missing]
     for j in gaps:
         sample = instance.payload.copy()
-        column = rows.columns[j]
+        column = rows.background.columns[j]
         sample[j] = np.nan if column.continuous else column.missing_code
         try:
             bound.predict_fn(sample[None])

@@ -79,7 +79,8 @@ class _RecordingBase(LimeBase):  # type: ignore[misc]
         self.fits[int(label)] = _Fit(
             float(intercept),
             tuple((int(feature), float(weight)) for feature, weight in pairs),
-            None if constant else float(score),  # R² of a constant is undefined, not 1
+            # R² of a constant is undefined, not 1; so is that of a single weighted sample
+            None if constant or not np.isfinite(score) else float(score),
             float(np.ravel(local)[0]),
         )
         return result

@@ -27,7 +27,10 @@ def segment(image: ByteArray, algorithm: str, num_segments: int | None = None) -
             f"--num-segments does not apply to {algorithm}", "use --segmentation slic or grid"
         )
     if algorithm == "auto":
-        found = segment(image, "quickshift")
+        try:
+            found = segment(image, "quickshift")
+        except InputError:
+            return segment(image, "grid")
         return found if found.count >= _FEW else segment(image, "grid")
     n = num_segments or _COUNTED.get(algorithm, 0)
     parameters: dict[str, Value]

@@ -65,6 +65,11 @@ def background_from_table(
                 raise InputError(f"{table.name}, row {row}, column {name!r}: infinite")
     labels = _labels(table, target) if discretizer == "entropy" else None
     empty = np.isnan(data).all(axis=0)  # no mean to take
+    with np.errstate(over="ignore"):
+        wide = ~np.isfinite(np.nanmax(np.where(empty, 0.0, np.abs(data)), axis=0) ** 2 * len(data))
+    if wide.any():
+        name = features[int(wide.argmax())]
+        raise InputError(f"{table.name}, column {name!r}: numbers too large to summarise")
     scaler = StandardScaler(with_mean=False).fit(np.where(empty, 0.0, data))
     columns = []
     for j, name in enumerate(features):
@@ -250,6 +255,11 @@ def _column_from_json(content: dict[str, Any], name: str) -> Column:
         float(content["scaler_scale"][name]),
         *(numbers(key) for key in _PER_BIN),
     )
+    if not (math.isfinite(column.mean) and math.isfinite(column.scale) and column.scale > 0):
+        raise ValueError(f"the scaler's numbers of {name!r} are not finite and positive")
+    codes = len(found) if found is not None else len(column.bins) + 2
+    if not all(0 <= code < codes and code.is_integer() for code in column.feature_values):
+        raise ValueError(f"feature_values of {name!r} hold a code that does not exist")
     sizes = {len(column.means), len(column.stds), len(column.mins), len(column.maxs)}
     expected = 0 if found is not None else len(column.bins) + 1
     if sizes != {expected} or len(column.feature_values) != len(column.feature_frequencies):

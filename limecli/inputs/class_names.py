@@ -32,7 +32,7 @@ def read_class_names(choice: str) -> tuple[str, ...]:
         if isinstance(content, dict):
             content = [content[str(i)] for i in range(len(content))]
         return tuple(_name(item) for item in content)
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, KeyError, IndexError, RecursionError) as error:
         raise InputError(
             f"{choice} cannot be read as class names: {error}",
             'use one name a line, ["a", "b"], or {"0": "a", "1": "b"}',

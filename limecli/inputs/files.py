@@ -25,13 +25,16 @@ class InputFile:
     def text(self) -> str:
         """Decode as UTF-8, a byte order mark allowed. Raises InputError at the first other byte."""
         try:
-            return self.data.decode("utf-8-sig")
+            text = self.data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             byte = self.data[error.start]
             raise InputError(
                 f"{self.name} is not UTF-8 text (byte 0x{byte:02x} at position {error.start})",
                 "convert it, for instance with: iconv -f latin1 -t utf-8",
             ) from None
+        if not text.strip():
+            raise InputError(f"{self.name} is empty")
+        return text
 
 
 def read_input(path: str) -> InputFile:

@@ -178,7 +178,7 @@ def read_segments(path: str, frame: Frame) -> IntArray:
     if file.data.startswith(b"\x93NUMPY"):
         try:
             labels = np.load(io.BytesIO(file.data), allow_pickle=False)
-        except ValueError as error:
+        except (ValueError, EOFError, OSError, MemoryError) as error:
             raise InputError(f"{path} is a damaged .npy file: {error}") from None
         if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer):
             raise InputError(

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import math
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ from limecli.types import Background, Category, Column, Instance, Skipped, Value
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+# "[cm] height" may begin a CSV: only what can follow in JSON makes it JSON.
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*[\[{\]"\d\-tfn])')
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def read_table(path: str) -> Table:
     """Read a table, its format recognised by content. Raises InputError for what is no table."""
     file = read_input(path)
     text = file.text()
-    is_json = text.lstrip()[:1] in ("{", "[")
+    is_json = _JSON_START.match(text) is not None
     raw = _read_json(file, text) if is_json else _read_delimited(file, text)
     if len(raw) == 0:
         raise InputError(f"{file.name} has no rows" + ("" if is_json else ", only a header"))
@@ -74,7 +80,10 @@ def _read_delimited(file: InputFile, text: str) -> pd.DataFrame:
         except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
             text = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
             raise InputError(f"{file.name} cannot be read as a table: {text}") from None
-    raw.columns = [str(name).strip() for name in raw.columns]
+    raw.columns = names = [str(name).strip() for name in raw.columns]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{file.name} has two columns named {twice!r}")
     return raw.astype(object).where(raw.notna(), None)
 
 
@@ -84,10 +93,12 @@ def _read_json(file: InputFile, text: str) -> pd.DataFrame:
 
     try:
         content = json.loads(text)
+    except RecursionError:
+        raise InputError(f"{file.name} is nested too deeply to be a table") from None
     except json.JSONDecodeError as whole:
         try:
-            content = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except json.JSONDecodeError:
+            content = [json.loads(line) for line in text.split("\n") if line.strip()]
+        except (json.JSONDecodeError, RecursionError):
             raise InputError(
                 f"{file.name} is not valid JSON: {whole.msg} in line {whole.lineno}"
             ) from None
@@ -212,7 +223,12 @@ def _rows_with_id(table: Table, value: str, id_column: str | None) -> list[int]:
 
 def to_number(text: Value) -> float:
     """A cell as a finite float. Raises ValueError for anything else."""
-    number = float(text.strip() if isinstance(text, str) else text)  # type: ignore[arg-type]
+    if isinstance(text, str) and not _NUMBER.fullmatch(text.strip()):
+        raise ValueError(text)  # float() would take 1_000 and digits of any script
+    try:
+        number = float(text.strip() if isinstance(text, str) else text)  # type: ignore[arg-type]
+    except OverflowError:
+        raise ValueError(text) from None
     if not math.isfinite(number):
         raise ValueError(text)
     return number

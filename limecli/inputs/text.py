@@ -25,5 +25,13 @@ def read_texts(path: str, lines: bool) -> list[Instance]:
     content = file.text()
     if not lines:
         return [text_instance(content.removesuffix("\n").removesuffix("\r"), 0, name)]
-    texts = content.splitlines()
-    return [text_instance(text, i, name) for i, text in enumerate(texts) if text.strip()]
+    return line_instances(content, name)
+
+
+def line_instances(content: str, path: str | None) -> list[Instance]:
+    """Each line that holds something, its index counting all lines."""
+    lines = (line.removesuffix("\r") for line in content.split("\n"))
+    found = [text_instance(line, i, path) for i, line in enumerate(lines) if line.strip()]
+    if not found:
+        raise InputError(f"{path or 'the text'} is empty: there is nothing to explain")
+    return found

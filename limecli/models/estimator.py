@@ -99,7 +99,7 @@ def _class_names(model: Any, file: ModelFile, task: Task) -> tuple[str, ...]:
     classes = getattr(model, "classes_", None)
     if task == "regression" or classes is None:
         return ()
-    if isinstance(classes, list):
+    if isinstance(classes, list) and not all(isinstance(item, str) for item in classes):
         raise PredictError(
             f"{file.name} predicts {len(classes)} targets at once",
             "save and explain the model of one target",

@@ -53,6 +53,8 @@ def guarded_load(data: bytes, path: Path, trust: frozenset[str] = frozenset()) -
     except ModelError:
         raise
     except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
+        if "EOF" in str(error):  # joblib's word for an array that is cut short
+            raise ModelError(f"{path} is a damaged pickle: {_first_line(error)}") from error
         raise ModelError(
             f"{path} cannot be rebuilt with the libraries installed here: {_first_line(error)}",
             "install the library versions that the model was saved with",

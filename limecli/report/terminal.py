@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from limecli.report import words
+from limecli.report.words import clean
 from limecli.types import Attribution, Explanation, Report, Skipped, Surrogate
 
 if TYPE_CHECKING:
@@ -36,22 +37,15 @@ class TerminalFormat:
 
 def show(report: Report, console: Console) -> None:
     """Print a report; on a terminal long superpixel tables are cut, elsewhere nothing is."""
+    limit = console.width if console.file.isatty() else None
     for i, item in enumerate(report.explanations):
         if i:
             console.print()
         if isinstance(item, Skipped):
             console.print(_plain(f" {item.id}   skipped: {item.reason}"), soft_wrap=True)
             continue
-        for part in _parts(item, report, console):
-            console.print(part, soft_wrap=not console.is_terminal)
-
-
-def clean(text: str) -> str:
-    """Control characters made visible: a file's text cannot steer the terminal."""
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
-        for char in text
-    )
+        for part in _parts(item, report, console, limit):
+            console.print(part, soft_wrap=limit is None)
 
 
 def _plain(text: str, style: str = "") -> Text:
@@ -60,13 +54,12 @@ def _plain(text: str, style: str = "") -> Text:
     return Text(clean(text), style=style)
 
 
-def _parts(item: Explanation, report: Report, console: Console) -> list[Text]:
-    limit = console.width if console.is_terminal else None
+def _parts(item: Explanation, report: Report, console: Console, limit: int | None) -> list[Text]:
     parts: list[Text] = [_head(item, report, limit)]
     for surrogate in item.surrogates:
         if item.instance.kind == "text":
             parts.append(_highlighted(item, surrogate))
-        if item.instance.kind == "image" and console.is_terminal and _many_colours(console):
+        if item.instance.kind == "image" and limit is not None and _many_colours(console):
             parts.append(_preview(item, surrogate, console))
         parts.append(_attributions(item, surrogate, report, limit))
         parts.extend(_plain(f"  {line}", "dim") for line in words.footers(item, surrogate, report))
@@ -203,13 +196,18 @@ def _highlighted(item: Explanation, surrogate: Surrogate) -> Text:
     largest = max((abs(value) for value in weights.values()), default=0.0) or 1.0
     text, end = Text("  "), 0
     for (start, stop), value in sorted(weights.items()):
-        text.append(clean(payload[end:start]))
+        text.append(_clean_lines(payload[end:start]))
         strong = "bold reverse" if abs(value) > largest / 2 else "underline"
         style = f"{FOR if value > 0 else AGAINST} {strong}"
-        text.append(clean(payload[start:stop]), style=style)
+        text.append(_clean_lines(payload[start:stop]), style=style)
         end = stop
-    text.append(clean(payload[end:]))
+    text.append(_clean_lines(payload[end:]))
     return text
+
+
+def _clean_lines(text: str) -> str:
+    """As `clean`, but a text keeps its line breaks."""
+    return "\n  ".join(clean(line.removesuffix("\r")) for line in text.split("\n"))
 
 
 def _preview(item: Explanation, surrogate: Surrogate, console: Console) -> Text:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from limecli.types import Explanation, Report, Surrogate, Value
 
 
+def clean(text: str) -> str:
+    """One line, control characters made visible: names from files cannot steer the terminal."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 def fidelity_words(surrogate: Surrogate) -> str:
     """R² with the word for it: held out where measured, else in the sample it was fitted to."""
     held_out = surrogate.fidelity is not None

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -359,6 +358,28 @@ def test_skipped_row_is_told_in_the_terminal_report(explain, table):
     assert "1   skipped: " in result.stdout
 
 
+@pytest.mark.parametrize("cell", ["1_000", "\u0661\u0662"])
+def test_number_that_only_python_reads_does_not_make_a_column_of_categories(
+    cli, folder, people, table, tmp_path, cell
+):
+    odd = people.astype({"income": object})
+    odd.loc[5, "income"] = cell
+    path, out = table(odd.to_csv(index=False), "train.csv"), tmp_path / "stats.json"
+    result = cli("background", path, "-o", out)
+    if result.code:
+        assert result.code == 4
+        assert "train.csv, row 5, column 'income'" in result.stderr
+    else:
+        assert "income" not in json.loads(out.read_text())["categories"]
+
+
+def test_numbers_too_large_to_add_up_name_the_column(refused, rows, people, table):
+    odd = people.assign(income=[1e308, -1e308] * 40)
+    stderr = refused(rows, background=table(odd.to_csv(index=False), "train.csv"))
+    assert "train.csv" in stderr
+    assert "income" in stderr
+
+
 # Which rows and labels
 
 
@@ -411,6 +432,18 @@ def test_class_names_of_another_number_are_refused(refused, rows, table):
     stderr = refused(rows, "--class-names", names)
     assert "3 classes" in stderr
     assert "2 outputs" in stderr
+
+
+def test_class_names_nested_too_deep_are_refused(refused, rows, table):
+    path = table("[" * 100_000, "names.json")
+    assert "names.json" in refused(rows, "--class-names", path)
+
+
+@pytest.mark.parametrize("width", ["1e-200", "1e300"])
+def test_kernel_width_beyond_arithmetic_is_no_bug(explain, rows, width):
+    result = explain(rows, "--kernel-width", width)
+    assert result.code in (0, 2), result.stderr
+    assert result.code == 0 or "--kernel-width" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -830,6 +863,6 @@ def test_csv_report_of_bad_rows_can_be_read_back(explain, table):
 
 
 def test_no_temporary_files_stay_behind(explain, rows, tmp_path):
-    before = set(os.listdir(tmp_path))
+    before = entries(tmp_path)
     explain(rows, "-o", tmp_path / "out.json", "-o", tmp_path / "out.csv")
-    assert set(os.listdir(tmp_path)) - before == {"out.json", "out.csv"}
+    assert entries(tmp_path) == ["out.csv", "out.json", *before]
