@@ -9,8 +9,6 @@ Only this file imports lime's explainer classes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,41 +20,34 @@ from lime.lime_tabular import LimeTabularExplainer
 from lime.lime_text import IndexedCharacters, IndexedString, LimeTextExplainer
 
 from limecli.errors import InputError, UsageError
-from limecli.explainers.batches import DEFAULT_BATCH, BatchedModel
-from limecli.explainers.conditions import bin_code, condition
+from limecli.explainers.assemble import (
+    Fit,
+    describe_columns,
+    describe_superpixels,
+    resolved,
+    scores,
+    surrogates,
+)
+from limecli.explainers.batches import BatchedModel
+from limecli.explainers.conditions import condition
 from limecli.explainers.interface import Progress
 from limecli.explainers.segmentation import relabelled, segment
 from limecli.types import (
-    Attribution,
     Background,
     Column,
     Explanation,
     Instance,
     LimeSettings,
     Predictor,
-    Score,
-    Segmentation,
-    Surrogate,
 )
 
 if TYPE_CHECKING:
     from limecli.types import FloatArray
 
-_SHOWN_SCORES = 20
 _TREE_SEED_RANGE = 0x7FFFFFFF  # what a scikit-learn tree draws from its generator at fit
 
 # lime draws a progress bar on stderr whatever one wishes; ours shows the same.
 lime_image.tqdm = lambda rows, **_: rows
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """What lime computed for one label: (feature index, weight) pairs, strongest first."""
-
-    intercept: float
-    pairs: tuple[tuple[int, float], ...]
-    r2: float | None
-    local_prediction: float
 
 
 class _RecordingBase(LimeBase):  # type: ignore[misc]
@@ -64,7 +55,7 @@ class _RecordingBase(LimeBase):  # type: ignore[misc]
 
     def __init__(self, base: LimeBase) -> None:
         super().__init__(base.kernel_fn, random_state=base.random_state)
-        self.fits: dict[int, _Fit] = {}
+        self.fits: dict[int, Fit] = {}
         self.outputs: FloatArray = np.empty((0, 0))
 
     def explain_instance_with_data(
@@ -76,7 +67,7 @@ class _RecordingBase(LimeBase):  # type: ignore[misc]
         intercept, pairs, score, local = result
         constant = bool(np.ptp(outputs[:, label]) == 0)
         self.outputs = outputs
-        self.fits[int(label)] = _Fit(
+        self.fits[int(label)] = Fit(
             float(intercept),
             tuple((int(feature), float(weight)) for feature, weight in pairs),
             # R² of a constant is undefined, not 1; so is that of a single weighted sample
@@ -86,55 +77,12 @@ class _RecordingBase(LimeBase):  # type: ignore[misc]
         return result
 
 
-def _scores(row: FloatArray, predictor: Predictor, labels: Mapping[int, _Fit]) -> tuple[Score, ...]:
-    order = [int(i) for i in np.argsort(-row, kind="stable")]
-    kept = set(order[:_SHOWN_SCORES]) | set(labels)
-    return tuple(Score(predictor.class_names[i], i, float(row[i])) for i in order if i in kept)
-
-
-def _surrogates(base: _RecordingBase, predictor: Predictor, describe: Any) -> tuple[Surrogate, ...]:
-    """Surrogates, the likeliest label first; `describe(index)` gives an attribution's own part."""
-    row = base.outputs[0]
-    order = sorted(base.fits, key=lambda label: (-row[label], label))
-    surrogates = []
-    for label in order:
-        fit = base.fits[label]
-        attributions = tuple(
-            Attribution(index=index, weight=weight, rank=rank, **describe(index))
-            for rank, (index, weight) in enumerate(fit.pairs, start=1)
-        )
-        surrogates.append(
-            Surrogate(
-                label=predictor.class_names[label],
-                index=label,
-                intercept=fit.intercept,
-                local_prediction=fit.local_prediction,
-                model_prediction=float(row[label]),
-                r2_fit=fit.r2,
-                attributions=attributions,
-            )
-        )
-    return tuple(surrogates)
-
-
 def _label_arguments(settings: LimeSettings, predictor: Predictor) -> dict[str, Any]:
     if predictor.task == "regression":
         return {"labels": (0,), "top_labels": None}
     if settings.labels:
         return {"labels": settings.labels, "top_labels": None}
     return {"labels": (), "top_labels": settings.top_labels}
-
-
-def _resolved(settings: LimeSettings, kernel_width: float) -> LimeSettings:
-    k, selection = settings.num_features, settings.feature_selection
-    if selection == "auto":
-        selection = "forward_selection" if k is not None and k <= 6 else "highest_weights"
-    return replace(
-        settings,
-        kernel_width=kernel_width if settings.kernel_width is None else settings.kernel_width,
-        feature_selection=selection,
-        batch_size=settings.batch_size or DEFAULT_BATCH[settings.kind],
-    )
 
 
 class _BackgroundDiscretizer(BaseDiscretizer):  # type: ignore[misc]
@@ -193,7 +141,7 @@ class LimeTabular:
         self._predictor, self._background, self._progress = predictor, background, progress
         # lime's own expression, so that the default agrees to the last bit
         width = float(np.sqrt(len(background.columns)) * 0.75)
-        self.settings = _resolved(settings, width)
+        self.settings = resolved(settings, width)
         self.notes = self._one_value_notes()
 
     def _one_value_notes(self) -> tuple[str, ...]:
@@ -266,21 +214,13 @@ class LimeTabular:
             **_label_arguments(settings, self._predictor),
         )
 
-        def describe(j: int) -> dict[str, Any]:
-            column, number = columns[j], float(instance.payload[j])
-            words: str | None = None
-            if not column.continuous:
-                words = condition(column, number)
-            elif settings.discretizer != "none":
-                words = condition(column, bin_code(column, number))
-            return {"feature": column.name, "condition": words, "value": instance.values[j]}
-
         base = explainer.base
+        describe = describe_columns(instance, columns, settings.discretizer != "none")
         return Explanation(
             instance=instance,
-            prediction=_scores(base.outputs[0], self._predictor, base.fits),
+            prediction=scores(base.outputs[0], self._predictor, base.fits),
             model_calls=model.calls,
-            surrogates=_surrogates(base, self._predictor, describe),
+            surrogates=surrogates(base.fits, base.outputs[0], self._predictor, describe),
         )
 
 
@@ -311,7 +251,7 @@ class LimeImage:
         progress: Progress,
     ) -> None:
         self._predictor, self._progress = predictor, progress
-        self.settings = _resolved(settings, 0.25)
+        self.settings = resolved(settings, 0.25)
 
     def explain(self, instance: Instance) -> Explanation:
         """One picture; see `Explainer`. Costs `num_samples` model evaluations."""
@@ -339,22 +279,15 @@ class LimeImage:
             distance_metric=settings.distance_metric,
             **_label_arguments(settings, self._predictor),
         )
-        areas, centroids = _geometry(found)
-
-        def describe(j: int) -> dict[str, Any]:
-            return {
-                "feature": f"superpixel {j}", "condition": None, "value": None,
-                "area": areas[j], "centroid": centroids[j],
-            }  # fmt: skip
-
         notes: tuple[str, ...] = ()
         if settings.segmentation == "auto" and found.algorithm == "grid":
             notes = ("quickshift finds next to nothing to separate here: a grid was used",)
+        describe = describe_superpixels(found)
         return Explanation(
             instance=instance,
-            prediction=_scores(base.outputs[0], self._predictor, base.fits),
+            prediction=scores(base.outputs[0], self._predictor, base.fits),
             model_calls=model.calls,
-            surrogates=_surrogates(base, self._predictor, describe),
+            surrogates=surrogates(base.fits, base.outputs[0], self._predictor, describe),
             segmentation=found,
             image=instance.payload,
             notes=notes,
@@ -365,17 +298,6 @@ def _rgb(color: str | None) -> tuple[int, ...] | None:
     if color is None or color == "mean":
         return None
     return tuple(bytes.fromhex(color.removeprefix("#")))
-
-
-def _geometry(found: Segmentation) -> tuple[list[float], list[tuple[float, float]]]:
-    """Share of the picture and centre (y, x) of every superpixel."""
-    flat = found.labels.ravel()
-    counts = np.bincount(flat, minlength=found.count)
-    y, x = np.indices(found.labels.shape)
-    ys = np.bincount(flat, weights=y.ravel(), minlength=found.count) / counts
-    xs = np.bincount(flat, weights=x.ravel(), minlength=found.count) / counts
-    centres = [(float(a), float(b)) for a, b in zip(ys, xs, strict=True)]
-    return (counts / flat.size).tolist(), centres
 
 
 class LimeText:
@@ -391,7 +313,7 @@ class LimeText:
         progress: Progress,
     ) -> None:
         self._predictor, self._progress = predictor, progress
-        self.settings = _resolved(settings, 25.0)
+        self.settings = resolved(settings, 25.0)
 
     def explain(self, instance: Instance) -> Explanation:
         """One text; see `Explainer`. Costs at most `num_samples` model evaluations."""
@@ -429,9 +351,9 @@ class LimeText:
             notes = ("the whole text is one token: --char-level or --split-expression cut it up",)
         return Explanation(
             instance=instance,
-            prediction=_scores(base.outputs[0], self._predictor, base.fits),
+            prediction=scores(base.outputs[0], self._predictor, base.fits),
             model_calls=model.calls,
-            surrogates=_surrogates(base, self._predictor, describe),
+            surrogates=surrogates(base.fits, base.outputs[0], self._predictor, describe),
             notes=notes,
         )
 
