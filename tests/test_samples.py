@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+import jsonschema
 import pytest
 
 from tests.conftest import SAMPLES
@@ -42,7 +43,9 @@ def test_a_sample_is_explained(cli, args, label):
     words = [args[0], *(SAMPLES / a if (SAMPLES / a).is_file() else a for a in args[1:])]
     result = cli(*words, "-n", "64", "--json")
     assert result.code == 0, result.stderr
-    (item,) = json.loads(result.stdout)["explanations"]
+    report = json.loads(result.stdout)
+    jsonschema.validate(report, json.loads(cli("schema").stdout))
+    (item,) = report["explanations"]
     assert item["labels"][0]["label"] == label
 
 

@@ -71,14 +71,17 @@ def _rich(stream: Any, color: str) -> RichConsole:
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # Rich would end with 1
 
-    many = os.environ.get("COLORTERM", "") in ("truecolor", "24bit")
-    system: Literal["truecolor", "256"] = "truecolor" if many else "256"
-    always = color == "always"
+    system: Literal["auto", "256", "truecolor"] | None = "auto"  # asks NO_COLOR, FORCE_COLOR, TERM
+    if color == "always":
+        many = os.environ.get("COLORTERM", "") in ("truecolor", "24bit")
+        system = "truecolor" if many else "256"
+    elif color == "never":
+        system = None
     console = Piped(
         file=stream,
-        force_terminal=True if always else None,
-        color_system=system if always else "auto",
-        no_color={"always": False, "never": True}.get(color),
+        force_terminal=True if color == "always" else None,
+        color_system=system,
+        no_color=False if color == "always" else None,
         highlight=False,
         markup=False,
         emoji=False,
@@ -120,16 +123,22 @@ class ProgressBar:
             BarColumn,
             MofNCompleteColumn,
             Progress,
-            TaskProgressColumn,
+            ProgressColumn,
+            Task,
             TextColumn,
             TimeRemainingColumn,
         )
+        from rich.text import Text
+
+        class Rate(ProgressColumn):
+            def render(self, task: Task) -> Text:
+                return Text("" if task.speed is None else f"{task.speed:,.0f}/s")
 
         return Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TaskProgressColumn(text_format="", text_format_no_percentage="", show_speed=True),
+            Rate(),
             TimeRemainingColumn(),
             console=_rich(sys.stderr, self._color),
             transient=True,
