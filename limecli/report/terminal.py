@@ -85,12 +85,13 @@ def _head(item: Explanation, report: Report, limit: int | None) -> Text:
     right = [f"{a}  {b}{mark}" for a, b, mark in zip(names, values, marks, strict=True)]
     least = 56 if limit is None or limit >= 80 else 0
     lefts = _padded([clean(line) for line in left], least=least)
-    lines = zip_longest(lefts, right, fillvalue="")
+    if limit is not None and _width(lefts[0]) + max(map(_width, right)) + 2 > limit:
+        lefts, right = [*lefts, *right], []  # too narrow to stand side by side
     blank = " " * _width(lefts[0])
     text = Text()
-    for n, (one, other) in enumerate(lines):
+    for n, (one, other) in enumerate(zip_longest(lefts, right, fillvalue="")):
         text.append(f" {one or blank}", style="bold" if n == 0 else "")
-        text.append(f" {other}\n")
+        text.append(f" {other}\n" if other else "\n")
     text.rstrip()
     return text
 
@@ -144,7 +145,9 @@ def _attributions(
     ]
     rule = " " + "─" * (_width(front[0]) + 3 + half) + "┼" + "─" * half + "\n"
     text = Text()
-    text.append(f"  {front[0]}  {'against '.rjust(half)}│ for".rstrip() + "\n", style="bold")
+    against, speaks_for = ("against ", " for") if half >= 8 else ("- ", " +")
+    head = f"  {front[0]}  {against.rjust(half)}│{speaks_for}"
+    text.append(f"{head}\n", style="bold")
     text.append(rule, style="dim")
     for line, part in zip(front[1:], shown, strict=True):
         text.append(f"  {line}  ")
