@@ -28,7 +28,8 @@ class Predictor:
     `predict_fn` takes a batch of n (tabular: a pandas DataFrame of raw values, or
     `float[n, n_features]` of codes once bound to columns; image: `uint8[n, h, w, 3]`; text: a list
     of n strings) and returns `float[n, n_outputs]`, checked: finite, and for classification rows
-    that sum to 1. Regression has one output.
+    that sum to 1 (unless its labels are independent). Regression has one output. `text_features`
+    must keep the spelling that they have in the file, though they look like numbers.
     """
 
     predict_fn: PredictFn
@@ -39,6 +40,7 @@ class Predictor:
     format: str
     estimator: str
     feature_names: tuple[str, ...] | None = None
+    text_features: tuple[str, ...] = ()
     n_features: int | None = None
     input_shape: tuple[int | None, ...] | None = None
     output: str = "probability"

@@ -73,6 +73,7 @@ FIXED = {
     "scipy.interpolate._interpolate": "interp1d",
     "scipy.stats._distn_infrastructure": "rv_continuous_frozen rv_discrete_frozen",
     "sklearn.utils._bunch": "Bunch",
+    "sklearn.utils.validation": "check_array",
     "joblib.numpy_pickle": "NumpyArrayWrapper",
 }
 

@@ -103,7 +103,7 @@ def image(
         list[str],
         typer.Argument(
             metavar="IMAGE...",
-            help="PNG, JPEG, WebP, TIFF or BMP files; - for stdin.",
+            help="PNG, JPEG, WebP, TIFF, BMP or GIF files; - for stdin.",
             show_default=False,
         ),
     ],

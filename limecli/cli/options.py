@@ -128,9 +128,10 @@ class ModelOptions:
     task: Annotated[
         TaskName | None, typer.Option(help="Classification or regression, where in doubt.")
     ] = None
-    activation: Annotated[ActivationName, typer.Option(help="For models that return logits.")] = (
-        ActivationName.none
-    )
+    activation: Annotated[
+        ActivationName | None,
+        typer.Option(help="For models that return logits; none takes any values in 0..1."),
+    ] = None
     class_names: Annotated[
         str | None,
         typer.Option(metavar="FILE|imagenet", help="Names of the classes, one a line or JSON."),
@@ -245,6 +246,9 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
             values[name] = kind(**{item.name: values.pop(item.name) for item in fields(kind)})
         command(**values)
 
+    for parameter in parameters:
+        for info in getattr(parameter.annotation, "__metadata__", ()):
+            info.show_envvar = False  # the README says how they are named
     spread.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     spread.__annotations__ = {item.name: item.annotation for item in parameters}
     del spread.__wrapped__  # typer must see the signature above, not the command's own

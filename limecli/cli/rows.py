@@ -59,9 +59,15 @@ class Rows:
         if id_column is not None:
             require_column(table, id_column, "--id-column")
         chosen = select_rows(table, choice, id_column)
+        if choice is not None and choice.startswith("id=") and id_column is None:
+            id_column = "id"
         left_out = {name for name in (id_column, target) if name is not None}
         source = _BackgroundSource(
-            predictor, left_out, categorical, discretizer or "quartile", target
+            predictor,
+            left_out,
+            categorical,
+            discretizer or "quartile",
+            target,
         )
         background, notes = source.find(background_path, table)
         if discretizer not in (None, "none", background.discretizer):
@@ -135,8 +141,9 @@ class _BackgroundSource:
             names = tuple(name for name in table.columns if name not in self.left_out)
             self._check_count(names, table.name)
         check_features(table, names)
+        spelled = tuple(name for name in self.predictor.text_features if name in names)
         return background_from_table(
-            table, names, self.discretizer, self.categorical, target=self.target
+            table, names, self.discretizer, self.categorical, target=self.target, spelled=spelled
         )
 
     def _for_model(self, background: Background) -> Background:
@@ -194,7 +201,7 @@ def probe(rows: Rows, predictor: Predictor) -> tuple[list[Instance], list[Skippe
         good.sort(key=lambda instance: instance.index)
     if not good:
         raise InputError(
-            skipped[0].reason, "fill the value in, or put an imputer into the model"
+            skipped[0].reason, "give a value that the model knows, or one of its training"
         ) from None
     _probe_missing(rows, bound, good[0])
     return good, skipped

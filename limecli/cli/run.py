@@ -13,7 +13,7 @@ from typing import Any, cast
 from limecli import registry
 from limecli.cli.console import Console
 from limecli.cli.destinations import Destinations, destinations
-from limecli.cli.options import LimeOptions, ModelOptions, ReportOptions
+from limecli.cli.options import ActivationName, LimeOptions, ModelOptions, ReportOptions
 from limecli.errors import InputError, UsageError
 from limecli.types import (
     Background,
@@ -26,7 +26,6 @@ from limecli.types import (
     Skipped,
 )
 
-PLAIN = ("probability", "none")
 _NUM_SAMPLES = {"tabular": 5000, "image": 1000, "text": 5000}
 _METRIC = {"tabular": "euclidean", "image": "cosine", "text": "cosine"}
 
@@ -59,11 +58,13 @@ class Run:
         self._options = _Options(model_options, lime, report)
         if lime.kernel_width is not None and not 1e-6 <= lime.kernel_width <= 1e6:
             raise UsageError(f"--kernel-width {lime.kernel_width}: it must lie in 1e-6 to 1e6")
+        activation = model_options.activation
         self._load = LoadOptions(
             kind=kind,
             task=None if model_options.task is None else model_options.task.value,
             output=cast("Any", report.scale),
-            activation=cast("Any", model_options.activation.value),
+            activation=cast("Any", activation.value if activation else "none"),
+            independent=activation is ActivationName.none,
             class_names=self._class_names(model_options.class_names),
             trust=frozenset(model_options.trust or ()),
             preprocess=preprocess,
@@ -89,16 +90,14 @@ class Run:
 
         batch = first.payload[None] if self.kind != "text" else [first.payload]
         n_outputs = predictor.predict_fn(batch).shape[1]
-        if predictor.task == "regression" and (self._load.output, self._load.activation) != PLAIN:
-            raise UsageError(
-                "--activation and --output decision are for classes, but the model is a regression"
-            )
+        if predictor.task == "regression" and self._load.activation != "none":
+            raise UsageError("--activation is for classes, but the model is a regression")
         load = replace(self._load, target=target)
         unnamed = not (load.class_names or predictor.class_names)
         if self.kind == "image" and unnamed and n_outputs == 1000:
             self.console.note("1000 classes: ImageNet's names assumed (--class-names)")
             load = replace(load, class_names=imagenet_names())
-        elif self.kind == "image" and unnamed and predictor.task == "classification":
+        elif unnamed and predictor.task == "classification":
             self.console.note("the model names no classes: they are numbered (--class-names)")
         self.predictor = with_class_names(predictor, n_outputs, load)
 
@@ -149,7 +148,8 @@ class Run:
                         raise
                     results.append(Skipped(instance.id, instance.index, error.message))
                     continue
-                self.notes(f"{instance.id}: {line}" for line in result.notes)
+                where_from = instance.path or self.kind
+                self.notes(f"{where_from}: {line}" for line in result.notes)
                 results.append(result)
         results.sort(key=_index)
         where.write(

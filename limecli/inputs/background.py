@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from limecli.types import FloatArray
 
+_DECIMAL_COMMA = re.compile(r"\s*-?\d+,\d+\s*")
 DISCRETIZERS = ("quartile", "decile", "entropy", "none")
 MIN_ROWS = 30
 _SCHEMA_VERSION = 1
@@ -35,12 +37,14 @@ def background_from_table(
     categorical: Collection[str] = (),
     source: Literal["file", "rows"] = "file",
     target: str | None = None,
+    spelled: Collection[str] = (),
 ) -> Background:
     """Summarise the `features` columns of a table.
 
     String, category and bool columns and those in `categorical` are categorical: codes follow
-    sorted `str(value)`, missing last. Raises InputError for a number column with a word in it,
-    UsageError for an entropy discretizer without `target`.
+    sorted `str(value)`, missing last. Those in `spelled` are, too, as the file spells them. Raises
+    InputError for a number column with a word in it, UsageError for an entropy discretizer without
+    `target`.
     """
     import numpy as np
     from sklearn.preprocessing import StandardScaler
@@ -50,8 +54,8 @@ def background_from_table(
     categories: list[tuple[Category, ...] | None] = []
     data = np.empty((len(table), len(features)))
     for j, name in enumerate(features):
-        values = table.typed[name]
-        if name in categorical or not _is_number(table, name):
+        values = table.raw[name] if name in spelled else table.typed[name]
+        if name in spelled or name in categorical or not _is_number(table, name):
             found = _categories(values)
             codes = {category_key(value, numeric=False): code for code, value in enumerate(found)}
             plain = values.astype(object).where(values.notna(), None)
@@ -106,6 +110,12 @@ def _refuse_stray_words(table: Table, name: str) -> None:
             to_number(value)
         except (TypeError, ValueError):
             words.append((i, value))
+    commas = [value for _, value in words if _DECIMAL_COMMA.fullmatch(str(value))]
+    if commas and len(commas) * 2 > len(present):
+        raise InputError(
+            f"{table.name}, column {name!r}: {commas[0]!r} has a decimal comma",
+            "write numbers with a point",
+        )
     if words and len(words) * 10 < len(present):
         i, value = words[0]
         raise InputError(

@@ -28,9 +28,10 @@ class InputFile:
             text = self.data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             byte = self.data[error.start]
+            utf16 = self.data.startswith((b"\xff\xfe", b"\xfe\xff"))
             raise InputError(
                 f"{self.name} is not UTF-8 text (byte 0x{byte:02x} at position {error.start})",
-                "convert it, for instance with: iconv -f latin1 -t utf-8",
+                f"convert it: iconv -f {'utf-16' if utf16 else 'latin1'} -t utf-8",
             ) from None
         if not text.strip():
             raise InputError(f"{self.name} is empty")

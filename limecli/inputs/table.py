@@ -103,15 +103,7 @@ def _read_json(file: InputFile, text: str) -> pd.DataFrame:
                 f"{file.name} is not valid JSON: {whole.msg} in line {whole.lineno}"
             ) from None
     if isinstance(content, dict):
-        by_column = bool(content) and all(isinstance(value, list) for value in content.values())
-        lengths = {len(value) for value in content.values()} if by_column else {1}
-        if len(lengths) > 1:
-            raise InputError(f"{file.name} has columns of different lengths")
-        if by_column:
-            cells = zip(*content.values(), strict=True)
-            content = [dict(zip(content, row, strict=True)) for row in cells]
-        else:
-            content = [content]
+        content = _rows_of(content, file)
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise InputError(f"{file.name} is JSON, but no list of objects with one key a column")
     for i, row in enumerate(content):
@@ -123,6 +115,22 @@ def _read_json(file: InputFile, text: str) -> pd.DataFrame:
     names = list(dict.fromkeys(str(key) for row in content for key in row))
     rows = [[row.get(name) for name in names] for row in content]
     return pd.DataFrame(rows, columns=names, dtype=object)
+
+
+def _rows_of(content: dict[str, Any], file: InputFile) -> list[Any]:
+    """One object, or one of the ways in which pandas writes a table as an object."""
+    if {"columns", "data"} <= content.keys() <= {"columns", "data", "index"}:
+        names, rows = content["columns"], content["data"]
+        if all(isinstance(row, list) and len(row) == len(names) for row in rows):
+            return [dict(zip(names, row, strict=True)) for row in rows]
+    values = list(content.values())
+    if values and all(isinstance(value, dict) for value in values):
+        values = [list(value.values()) for value in values]
+    if not values or not all(isinstance(value, list) for value in values):
+        return [content]
+    if len({len(value) for value in values}) > 1:
+        raise InputError(f"{file.name} has columns of different lengths")
+    return [dict(zip(content, row, strict=True)) for row in zip(*values, strict=True)]
 
 
 def _json_types(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -206,7 +214,8 @@ def select_rows(table: Table, choice: str | None, id_column: str | None) -> list
         ) from None
     if not chosen or not all(0 <= i < n for i in chosen):
         raise InputError(
-            f"--row {choice}: {table.name} has the rows 0 to {n - 1}", "rows count from 0"
+            f"--row {choice} picks no row: {table.name} has the rows 0 to {n - 1}",
+            "rows count from 0, and A:B ends before B",
         )
     return chosen
 

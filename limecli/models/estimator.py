@@ -21,10 +21,12 @@ def adapt(model: Any, file: ModelFile, options: LoadOptions, format_name: str) -
         raise _no_model(model, file)
     if options.kind == "image":
         raise ModelError(
-            f"{file.name} holds a {type(model).__name__}, which takes rows or texts, not pictures",
+            f"{file.name}: {type(model).__name__} takes rows or texts, not pictures",
             "limecli image takes Keras and ONNX models",
         )
     names = _feature_names(model)
+    _check_kind(model, file, options, names)
+    _silence(model)
     task = options.task or _task(model, file)
     raw_fn = _score_function(model, file, task, options)
     prepare = _as_text_input(names) if options.kind == "text" else _as_table_input(model, names)
@@ -42,15 +44,37 @@ def adapt(model: Any, file: ModelFile, options: LoadOptions, format_name: str) -
     )
 
 
+def _check_kind(
+    model: Any, file: ModelFile, options: LoadOptions, names: tuple[str, ...] | None
+) -> None:
+    first = _first_step(model)
+    reads_text = hasattr(first, "build_analyzer")  # scikit-learn's vectorizers have it
+    if options.kind == "tabular" and reads_text and names is None:
+        raise ModelError(f"{file.name} takes texts, not rows of a table", "use limecli text")
+    own = type(first).__module__.partition(".")[0] == "sklearn"
+    if options.kind == "text" and own and not reads_text and names is None and _n_features(model):
+        raise ModelError(
+            f"{file.name} takes rows of {_n_features(model)} numbers, not texts",
+            "use limecli tabular; a text model needs its vectorizer in the same Pipeline",
+        )
+
+
+def _silence(model: Any) -> None:
+    """Models fitted with verbose=1 talk at every prediction, too; nobody asked them here."""
+    inner = _final_step(model)
+    if getattr(inner, "verbose", 0):
+        inner.verbose = 0
+
+
 def _no_model(model: Any, file: ModelFile) -> ModelError:
     what = type(model).__name__
+    hint = "save the fitted model itself: joblib.dump(model, path)"
     if isinstance(model, dict):
-        keys = ", ".join(str(key) for key in list(model)[:5])
-        what = f"dict with the keys {keys}"
-    return ModelError(
-        f"{file.name} holds a {what}, not a model with a predict method",
-        "save the fitted model itself: joblib.dump(model, path)",
-    )
+        what = f"dict with the keys {', '.join(str(key) for key in list(model)[:5])}"
+        inside = next((key for key, value in model.items() if hasattr(value, "predict")), None)
+        if inside is not None:
+            hint = f"save what its key {inside!r} holds: joblib.dump(content[{inside!r}], path)"
+    return ModelError(f"{file.name} holds a {what}, not a model with a predict method", hint)
 
 
 def _final_step(model: Any) -> Any:
@@ -90,8 +114,9 @@ def _task(model: Any, file: ModelFile) -> Task:
     if hasattr(model, "predict_proba"):
         return "classification"
     raise ModelError(
-        f"{file.name} holds a {type(model).__name__}: neither a classifier nor a regressor",
-        "if its predict method returns a number to explain: --task regression",
+        f"{file.name}: {type(model).__name__} is neither a classifier nor a regressor",
+        "to explain the number that its predict returns: --task regression; with --output decision"
+        " that of its decision_function",
     )
 
 
@@ -110,8 +135,6 @@ def _class_names(model: Any, file: ModelFile, task: Task) -> tuple[str, ...]:
 def _score_function(
     model: Any, file: ModelFile, task: Task, options: LoadOptions
 ) -> Callable[[Any], Any]:
-    if task == "regression":
-        return model.predict  # type: ignore[no-any-return]
     if options.output == "decision":
         if not hasattr(model, "decision_function"):
             raise PredictError(
@@ -119,8 +142,13 @@ def _score_function(
                 "leave out --output decision",
             )
         return model.decision_function  # type: ignore[no-any-return]
+    if task == "regression":
+        return model.predict  # type: ignore[no-any-return]
     if not hasattr(model, "predict_proba"):
-        hint = "wrap it in scikit-learn's CalibratedClassifierCV and save it again"
+        hint = (
+            "fit it again with probabilities: voting='soft', probability=True, or inside"
+            " scikit-learn's CalibratedClassifierCV"
+        )
         if hasattr(model, "decision_function"):
             hint = "--output decision explains its decision_function on its own scale"
         raise PredictError(

@@ -8,6 +8,7 @@ name. `tests/make_trusted_names.py` writes that table from the installed librari
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import importlib
 import io
@@ -18,7 +19,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 from joblib.compressor import BinaryZlibFile
 from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
@@ -109,6 +110,29 @@ def _latin1(text: object, encoding: object = "latin1") -> bytes:
     raise ModelError("the pickle wants _codecs.encode for something that is not latin-1 text")
 
 
+class _CheckArray(functools.partial):  # type: ignore[type-arg]
+    """`partial(check_array, ...)`, which HistGradientBoosting keeps for category columns.
+
+    `functools.partial` itself would let a pickle call anything that it can name with arguments of
+    its own; this one holds scikit-learn's check_array or nothing.
+    """
+
+    def __new__(cls, func: Any, /, *args: Any, **keywords: Any) -> Self:
+        _require_check_array(func)
+        return super().__new__(cls, func, *args, **keywords)
+
+    def __setstate__(self, state: Any) -> None:
+        _require_check_array(state[0])
+        super().__setstate__(state)  # type: ignore[misc]
+
+
+def _require_check_array(func: Any) -> None:
+    from sklearn.utils.validation import check_array
+
+    if func is not check_array:
+        raise ModelError("the pickle wants functools.partial of something unknown: refused")
+
+
 class _GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
     """joblib's pure-Python unpickler (it reads plain pickles as well) behind the table."""
 
@@ -122,8 +146,8 @@ class _GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
         module = _RENAMED.get(module, module)
         if module == "numpy.core" or module.startswith("numpy.core."):
             module = "numpy._core" + module.removeprefix("numpy.core")
-        if (module, name) == ("_codecs", "encode"):
-            return _latin1
+        if (module, name) in _STAND_INS:
+            return _STAND_INS[module, name]
         if (module, name) not in trusted_names() and f"{module}.{name}" not in self._trust:
             raise _refusal(self._path, module, name)
         try:
@@ -160,6 +184,12 @@ class _GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
             self.stack[-1] = wrapper.read(self, self.ensure_native_byte_order)
 
     dispatch[pickle.BUILD[0]] = load_build
+
+
+_STAND_INS: dict[tuple[str, str], Any] = {
+    ("_codecs", "encode"): _latin1,
+    ("functools", "partial"): _CheckArray,
+}
 
 
 def _refusal(path: Path, module: str, name: str) -> ModelError:

@@ -20,6 +20,7 @@ class LoadOptions:
     task: Task | None = None
     output: Output = "probability"
     activation: Activation = "none"
+    independent: bool = False  # several labels may be true at once: no sum to check
     class_names: tuple[str, ...] | None = None
     target: str | None = None
     preprocess: str | None = None

@@ -18,7 +18,13 @@ from typing import Any
 from limecli.errors import ModelError, PredictError
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.outputs import checked
-from limecli.models.pictures import PictureInput, picture_input, preprocessor, to_model_scale
+from limecli.models.pictures import (
+    PictureInput,
+    check_channels,
+    picture_input,
+    preprocessor,
+    to_model_scale,
+)
 from limecli.types import Predictor, Task
 
 BACKENDS = ("tensorflow", "torch", "jax", "openvino")
@@ -58,11 +64,17 @@ class KerasLoader:
         if options.kind == "image":
             picture = picture_input(shape, file.name)
             preprocess, notes = _preprocess_name(model, options)
+            check_channels(preprocess, picture.channels)
             prepare = _picture_batch(picture, preprocess)
         else:
             prepare = _row_batch(shape, file)
         return Predictor(
-            predict_fn=checked(lambda batch: model.predict_on_batch(prepare(batch)), task, options),
+            predict_fn=checked(
+                lambda batch: model.predict_on_batch(prepare(batch)),
+                task,
+                options,
+                independent=_last_activation(model) == "sigmoid",
+            ),
             task=task,
             class_names=(),
             path=file.name,
@@ -146,10 +158,15 @@ def _single_shape(model: Any, file: ModelFile) -> tuple[int | None, ...]:
     )
 
 
+def _last_activation(model: Any) -> str:
+    last = model.layers[-1]
+    own = getattr(getattr(last, "activation", None), "__name__", "")
+    return str(own or type(last).__name__).lower()  # a Softmax may be a layer of its own
+
+
 def _task(model: Any, n_outputs: int | None, options: LoadOptions) -> Task:
-    activation = getattr(getattr(model.layers[-1], "activation", None), "__name__", "")
     several = n_outputs is None or n_outputs > 1
-    if several or options.kind == "image" or activation in ("sigmoid", "softmax"):
+    if several or _last_activation(model) in ("sigmoid", "softmax"):
         return "classification"
     return "classification" if options.activation != "none" else "regression"
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from limecli.errors import ModelError, PredictError
 from limecli.models.interface import LoadOptions, ModelFile
+from limecli.models.onnx_graph import ScoreOutput, find_scores, scales_its_input, task_of
 from limecli.models.outputs import checked
-from limecli.models.pictures import PictureInput, picture_input, preprocessor, to_model_scale
-from limecli.types import Predictor, Task
+from limecli.models.pictures import (
+    PictureInput,
+    check_channels,
+    picture_input,
+    preprocessor,
+    to_model_scale,
+)
+from limecli.types import Predictor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +29,6 @@ _GRAPH = 7
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
            "tensor(int64)": "int64", "tensor(int32)": "int32", "tensor(uint8)": "uint8",
            "tensor(bool)": "bool", "tensor(string)": "object"}  # fmt: skip
-_FLOATS = ("tensor(float)", "tensor(double)", "tensor(float16)")
-_SCALING = frozenset({"Sub", "Mul", "Div", "Add", "BatchNormalization", "DequantizeLinear"})
 
 
 class OnnxLoader:
@@ -36,9 +42,9 @@ class OnnxLoader:
         """Raises ModelError when a package is missing or onnxruntime refuses the file."""
         session, graph = _open(file)
         inputs = session.get_inputs()
-        output, labelled = _score_output(session, file)
-        n_outputs = output.shape[-1] if output.shape else None
-        task = options.task or _task(graph, output, n_outputs, labelled, options)
+        scores = find_scores(session, graph, file)
+        labelled = len(session.get_outputs()) > len(scores.names)
+        task = options.task or task_of(scores, labelled, options)
         prepare: Callable[[Any], dict[str, Any]]
         picture: PictureInput | None = None
         preprocess: str | None = None
@@ -46,6 +52,7 @@ class OnnxLoader:
         if options.kind == "image":
             picture = picture_input(_shape(_only(inputs, file)), file.name)
             preprocess, notes = _preprocess_name(graph, options)
+            check_channels(preprocess, picture.channels)
             prepare = _picture_feed(inputs[0], picture, preprocess)
         elif options.kind == "text":
             prepare = _text_feed(_only(inputs, file), file)
@@ -54,18 +61,21 @@ class OnnxLoader:
         fixed = inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else None
 
         def raw_fn(batch: Any) -> Any:
-            return _run(session, output.name, prepare(batch), fixed)
+            return _run(session, scores, prepare(batch), fixed)
 
         by_column = options.kind == "tabular" and len(inputs) > 1
         columns = inputs[0].shape[-1] if len(inputs[0].shape) == 2 else None
         return Predictor(
-            predict_fn=checked(raw_fn, task, options),
+            predict_fn=checked(
+                raw_fn, task, options, independent=scores.last_operator == "Sigmoid"
+            ),
             task=task,
-            class_names=_class_names(graph) if task == "classification" else (),
+            class_names=_names(scores) if task == "classification" else (),
+            text_features=_text_columns(inputs),
             path=file.name,
             sha256=file.sha256,
             format="onnx",
-            estimator="ONNX " + (graph.graph.name or "model"),
+            estimator=_estimator(graph.name),
             feature_names=tuple(item.name for item in inputs) if by_column else None,
             n_features=columns if isinstance(columns, int) and not by_column else None,
             input_shape=picture.shape if picture else _shape(inputs[0]),
@@ -115,13 +125,16 @@ def _open(file: ModelFile) -> tuple[Any, Any]:
     options.log_severity_level = 4
     try:
         # Weights are in the session; the graph is read for its names and operators only.
-        graph = onnx.load_model_from_string(file.data)
+        graph = onnx.load_model_from_string(file.data).graph
         session = onnxruntime.InferenceSession(
             file.data, options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # protobuf's and onnxruntime's errors have no common base
         text = " ".join(str(error).split())
-        raise ModelError(f"{file.name} cannot be loaded as ONNX: {text[:400]}") from error
+        hint = ""
+        if "locale" in text.lower():
+            hint = "the model needs the system locale en_US.UTF-8: on Debian, install locales-all"
+        raise ModelError(f"{file.name} cannot be loaded as ONNX: {text[:300]}", hint) from error
     return session, graph
 
 
@@ -136,50 +149,26 @@ def _only(inputs: list[Any], file: ModelFile) -> Any:
     return inputs[0]
 
 
-def _score_output(session: Any, file: ModelFile) -> tuple[Any, bool]:
-    """The first output of numbers, and whether an output of predicted labels stands beside it."""
-    outputs = session.get_outputs()
-    scores = [item for item in outputs if item.type in _FLOATS or item.type.startswith("seq(map(")]
-    if not scores:
-        kinds = ", ".join(f"{item.name}: {item.type}" for item in outputs)
-        raise PredictError(f"{file.name} has no output of scores, only {kinds}")
-    return scores[0], len(scores) < len(outputs)
+def _names(scores: ScoreOutput) -> tuple[str, ...]:
+    return tuple(str(label) for label in scores.labels or ())
 
 
-def _task(graph: Any, output: Any, n_outputs: Any, labelled: bool, options: LoadOptions) -> Task:
-    if options.kind != "tabular" or labelled or options.activation != "none":
-        return "classification"
-    if isinstance(n_outputs, int) and n_outputs > 1:
-        return "classification"
-    last = next((node for node in graph.graph.node if output.name in node.output), None)
-    if last is not None and last.op_type in ("Sigmoid", "Softmax"):
-        return "classification"
-    return "regression"
+def _estimator(graph_name: str) -> str:
+    """Graphs are named by people, by converters, or by a random number that tells nothing."""
+    if graph_name.startswith("ONNX(") or not graph_name:
+        return graph_name or "ONNX model"
+    return "ONNX model" if re.fullmatch("[0-9a-f]{32}", graph_name) else f"ONNX {graph_name}"
 
 
-def _class_names(graph: Any) -> tuple[str, ...]:
-    for node in graph.graph.node:
-        for attribute in node.attribute:
-            if attribute.name.startswith("classlabels_"):
-                if attribute.strings:
-                    return tuple(name.decode("utf-8", "replace") for name in attribute.strings)
-                if attribute.ints:
-                    return tuple(str(name) for name in attribute.ints)
-    return ()
+def _text_columns(inputs: list[Any]) -> tuple[str, ...]:
+    return tuple(item.name for item in inputs if item.type == "tensor(string)")
 
 
 def _preprocess_name(graph: Any, options: LoadOptions) -> tuple[str, tuple[str, ...]]:
     if options.preprocess:
         return options.preprocess, ()
-    name = graph.graph.input[0].name
-    for node in graph.graph.node:  # nodes are in order: follow the input to its first real operator
-        if name not in node.input:
-            continue
-        if node.op_type in _SCALING:
-            return "none", ("the model scales its own input: --preprocess none",)
-        if node.op_type not in ("Cast", "Transpose", "Identity"):
-            break
-        name = node.output[0]
+    if scales_its_input(graph):
+        return "none", ("the model scales its own input: --preprocess none",)
     return "scale01", ("pixels scaled to 0..1 by assumption: --preprocess says otherwise",)
 
 
@@ -228,24 +217,16 @@ def _table_feed(inputs: list[Any], file: ModelFile) -> Callable[[Any], dict[str,
     }
 
 
-def _run(session: Any, output: str, feed: dict[str, Any], fixed: int | None) -> Any:
+def _run(session: Any, scores: ScoreOutput, feed: dict[str, Any], fixed: int | None) -> Any:
     """Run the session; a graph with a fixed batch size gets batches of just that size."""
     import numpy as np
 
     n = len(next(iter(feed.values())))
     if fixed is None or fixed == n:
-        return _scores(session.run([output], feed)[0])
+        return scores.read(session.run(scores.names, feed))
     parts = []
     for start in range(0, n, fixed):
         index = np.minimum(np.arange(start, start + fixed), n - 1)  # the last batch repeats its end
-        part = _scores(session.run([output], {key: value[index] for key, value in feed.items()})[0])
-        parts.append(part[: n - start])
+        batch = {key: value[index] for key, value in feed.items()}
+        parts.append(scores.read(session.run(scores.names, batch))[: n - start])
     return np.concatenate(parts)
-
-
-def _scores(raw: Any) -> Any:
-    import numpy as np
-
-    if isinstance(raw, list):  # ZipMap: one dict of label -> probability a row
-        return np.array([list(row.values()) for row in raw], dtype=np.float64)
-    return np.asarray(raw)

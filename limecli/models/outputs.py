@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 SUM_TOLERANCE = 1e-2  # quantised and half-precision softmax outputs are off by as much
 
 
-def checked(raw_fn: Callable[[Any], Any], task: Task, options: LoadOptions) -> PredictFn:
+def checked(
+    raw_fn: Callable[[Any], Any], task: Task, options: LoadOptions, independent: bool = False
+) -> PredictFn:
     """Wrap a model's own function so that it answers `float[n, n_outputs]` or raises PredictError.
 
     One-column classifiers become two columns, logits go through `options.activation`, and whatever
-    the model prints goes to stderr.
+    the model prints goes to stderr. `independent` says that the model's outputs are sigmoids, which
+    need not add up to 1.
     """
+    options = replace(options, independent=options.independent or independent)
 
     def predict_fn(batch: Any) -> FloatArray:
         try:
@@ -77,7 +81,7 @@ def _checked_outputs(raw: Any, n: int, task: Task, options: LoadOptions) -> Floa
         if values.shape[1] != 1:
             raise PredictError(
                 f"the model returns {values.shape[1]} numbers an input; a regression has one",
-                "if these are classes: --task classification",
+                "explain a model of one target; if these are classes: --task classification",
             )
         return values
     return _class_scores(values, options)
@@ -104,10 +108,12 @@ def _class_scores(values: FloatArray, options: LoadOptions) -> FloatArray:
         return np.hstack([1.0 - values, values])
     sums = values.sum(axis=1)
     worst = sums[np.abs(sums - 1.0).argmax()]
-    if options.activation != "sigmoid" and abs(worst - 1.0) > SUM_TOLERANCE:
+    alone = options.independent or options.activation == "sigmoid"
+    if not alone and abs(worst - 1.0) > SUM_TOLERANCE:
         raise PredictError(
             f"the model's class probabilities add up to {worst:.3g}, not 1",
-            "if they are logits: --activation softmax, or sigmoid where labels are independent",
+            "if they are logits: --activation softmax; if several labels can hold at once:"
+            " --activation none",
         )
     return values
 

@@ -73,8 +73,8 @@ def preprocessor(name: str) -> Callable[[Pixels], Any]:
     import numpy as np
 
     def scaled(mean: Any, std: Any) -> Callable[[Pixels], Any]:
-        offset, factor = np.float32(mean), np.float32(1.0) / np.float32(std)
-        return lambda pixels: (pixels - offset) * factor
+        offset, divisor = np.float32(mean), np.float32(std)
+        return lambda pixels: (pixels - offset) / divisor
 
     if name == "none":
         return lambda pixels: pixels
@@ -111,6 +111,15 @@ def _imported(name: str) -> Callable[[Pixels], Any]:
     if not callable(function):
         raise UsageError(f"--preprocess {name} is not a function")
     return function  # type: ignore[no-any-return]
+
+
+def check_channels(name: str, channels: int) -> None:
+    """Raise UsageError for a preprocessing of three colours before a network of one channel."""
+    if channels == 1 and name in ("imagenet", "caffe"):
+        raise UsageError(
+            f"--preprocess {name} is for three colours, but the network takes one channel",
+            "use none, scale01, scale-1-1 or MEAN,STD",
+        )
 
 
 def to_model_scale(

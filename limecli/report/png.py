@@ -13,8 +13,10 @@ from limecli.types import Explanation, Report, Surrogate
 if TYPE_CHECKING:
     from limecli.types import ByteArray, FloatArray
 
-FOR, AGAINST = (37, 99, 235), (234, 108, 0)
+FOR, AGAINST = (45, 110, 245), (245, 120, 10)
 _DPI = 150
+_SIDE = 448  # small pictures are enlarged to this, so that outlines stay thin
+_NUMBERED = 8
 
 
 class PngFormat:
@@ -80,19 +82,20 @@ def _bars(item: Explanation, report: Report) -> Any:
         title = axis.set_title(
             f"{_short(words.question(surrogate, report), 50)}   {where}", loc="left", fontsize=11
         )
-        caption = axis.set_xlabel(_caption(surrogate), fontsize=8, color="0.35", loc="left")
+        text = _caption(surrogate, str(report.model["name"]))
+        caption = axis.set_xlabel(text, fontsize=8, color="0.35", loc="left")
         _literal(title, caption, *axis.get_yticklabels())
     return figure
 
 
-def _caption(surrogate: Surrogate) -> str:
+def _caption(surrogate: Surrogate, model_name: str) -> str:
     local, model = (
         words.number(surrogate.local_prediction),
         words.number(surrogate.model_prediction),
     )
     return (
         f"weight: against < 0 < for\n{words.fidelity_words(surrogate)}\n"
-        f"surrogate {local}, model {model}"
+        f"surrogate {local}, model {model} ({_short(model_name, 40)})"
     )
 
 
@@ -104,13 +107,17 @@ def _picture(item: Explanation, report: Report) -> Any:
     figure, axes = _figure(len(item.surrogates) + 1, 4.2, 4.9)
     axes[0].imshow(item.image, interpolation="nearest")
     title = axes[0].set_title(_short(words.title(item, report), 44), fontsize=10)
-    _literal(title)
+    caption = axes[0].set_xlabel(_short(str(report.model["name"]), 52), fontsize=8, color="0.35")
+    _literal(title, caption)
     for axis, surrogate in zip(axes[1:], item.surrogates, strict=True):
-        axis.imshow(overlay(item, surrogate), interpolation="nearest")
+        pixels = overlay(item, surrogate, _SIDE)
+        axis.imshow(pixels, interpolation="nearest")
+        _number(axis, surrogate, pixels.shape[0] / item.instance.payload.shape[0])
         score = words.number(surrogate.model_prediction)
         title = axis.set_title(_short(f"{surrogate.label}   {score}", 44), fontsize=10)
         caption = axis.set_xlabel(
-            f"blue: for, orange: against\n{textwrap.fill(words.fidelity_words(surrogate), 52)}",
+            "blue: for, orange: against; numbers as in the table\n"
+            + textwrap.fill(words.fidelity_words(surrogate), 52),
             fontsize=8,
             color="0.35",
         )
@@ -122,29 +129,54 @@ def _picture(item: Explanation, report: Report) -> Any:
     return figure
 
 
-def overlay(item: Explanation, surrogate: Surrogate) -> ByteArray:
+def _number(axis: Any, surrogate: Surrogate, factor: float) -> None:
+    """Write the numbers of the heaviest superpixels on them."""
+    from matplotlib.patheffects import withStroke
+
+    for part in surrogate.attributions[:_NUMBERED]:
+        if part.centroid is not None and abs(part.weight) > words.NOISE:
+            y, x = part.centroid
+            axis.text(
+                (x + 0.5) * factor,
+                (y + 0.5) * factor,
+                str(part.index),
+                color="white",
+                fontsize=8,
+                ha="center",
+                va="center",
+                path_effects=[withStroke(linewidth=2, foreground="black")],
+            )
+
+
+def overlay(item: Explanation, surrogate: Surrogate, side: int = 1) -> ByteArray:
     """`uint8[h, w, 3]`: the picture in grey, superpixels tinted by weight and outlined.
 
     Blue speaks for the label, orange against it; the strength of the tint is |weight| over the
-    largest one.
+    largest one. The picture is enlarged by a whole factor until it has at least `side` pixels.
     """
     import numpy as np
 
     if item.image is None or item.segmentation is None:
         raise ValueError("an overlay needs a picture and its segmentation")
-    labels = item.segmentation.labels
+    factor = max(1, -(-side // max(item.image.shape[:2])))
+    grow = np.ones((factor, factor), dtype=np.int64)
+    labels = np.kron(item.segmentation.labels, grow)
+    image = np.kron(item.image, grow[..., None])
     weights: FloatArray = np.zeros(item.segmentation.count)
     for part in surrogate.attributions:
         weights[part.index] = part.weight
-    largest = float(np.abs(weights).max()) or 1.0
-    strength = (np.abs(weights) / largest)[labels][..., None]
-    grey = item.image.mean(axis=2, keepdims=True)
-    base = 0.75 * np.repeat(grey, 3, axis=2) + 0.25 * item.image
+    largest = float(np.abs(weights).max())
+    weights = weights / largest if largest > words.NOISE else np.zeros_like(weights)
+    strength = np.abs(weights)[labels][..., None]
+    grey = image.mean(axis=2, keepdims=True)
+    base = 0.75 * np.repeat(grey, 3, axis=2) + 0.25 * image
     tint = np.where((weights > 0)[labels][..., None], FOR, AGAINST)
+    # A tint must show on black as on white: half of it covers, half of it takes on the picture.
     alpha = 0.7 * strength
-    mixed = base * (1 - alpha) + tint * alpha
+    mixed = base * (1 - alpha) + tint * alpha * (0.5 + base / 255)
     mixed[_outlines(labels, strength[..., 0] >= 0.25)] = 255.0
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    pixels: ByteArray = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    return pixels
 
 
 def _outlines(labels: Any, strong: Any) -> Any:

@@ -37,6 +37,9 @@ class TerminalFormat:
 
 def show(report: Report, console: Console) -> None:
     """Print a report; on a terminal long superpixel tables are cut, elsewhere nothing is."""
+    from rich.padding import Padding
+    from rich.text import Text
+
     limit = console.width if console.file.isatty() else None
     for i, item in enumerate(report.explanations):
         if i:
@@ -44,8 +47,11 @@ def show(report: Report, console: Console) -> None:
         if isinstance(item, Skipped):
             console.print(_plain(f" {item.id}   skipped: {item.reason}"), soft_wrap=True)
             continue
-        for part in _parts(item, report, console, limit):
-            console.print(part, soft_wrap=limit is None)
+        for part, indent in _parts(item, report, console, limit):
+            if limit is None:
+                console.print(Text(" " * indent) + part, soft_wrap=True)
+            else:  # folded lines keep the indent
+                console.print(Padding(part, (0, 0, 0, indent)))
 
 
 def _plain(text: str, style: str = "") -> Text:
@@ -54,15 +60,19 @@ def _plain(text: str, style: str = "") -> Text:
     return Text(clean(text), style=style)
 
 
-def _parts(item: Explanation, report: Report, console: Console, limit: int | None) -> list[Text]:
-    parts: list[Text] = [_head(item, report, limit)]
+def _parts(
+    item: Explanation, report: Report, console: Console, limit: int | None
+) -> list[tuple[Text, int]]:
+    """What to print of an explanation, and how far to indent it."""
+    parts = [(_head(item, report, limit), 0)]
     for surrogate in item.surrogates:
         if item.instance.kind == "text":
-            parts.append(_highlighted(item, surrogate))
+            parts.append((_highlighted(item, surrogate), 2))
         if item.instance.kind == "image" and limit is not None and _many_colours(console):
-            parts.append(_preview(item, surrogate, console))
-        parts.append(_attributions(item, surrogate, report, limit))
-        parts.extend(_plain(f"  {line}", "dim") for line in words.footers(item, surrogate, report))
+            parts.append((_preview(item, surrogate, console), 0))
+        parts.append((_attributions(item, surrogate, report, limit), 0))
+        parts += [(_plain(line, "dim"), 2) for line in words.verdict(surrogate, report)]
+    parts += [(_plain(line, "dim"), 2) for line in words.basis(item, report)]
     return parts
 
 
@@ -181,8 +191,9 @@ def _details(part: Attribution, kind: str) -> list[str]:
 def _bar(weight: float, largest: float, half: int) -> Text:
     from rich.text import Text
 
-    length = round(abs(weight) / largest * half) if largest else 0
-    blocks = "█" * max(length, 1 if weight else 0)
+    if largest < words.NOISE:
+        return Text.assemble(" " * half, "│")
+    blocks = "█" * max(round(abs(weight) / largest * half), 1 if weight else 0)
     if weight < 0:
         return Text.assemble((blocks.rjust(half), AGAINST), "│")
     return Text.assemble(" " * half, "│", (blocks, FOR))
@@ -197,7 +208,7 @@ def _highlighted(item: Explanation, surrogate: Surrogate) -> Text:
         span: part.weight for part in surrogate.attributions for span in part.positions or ()
     }
     largest = max((abs(value) for value in weights.values()), default=0.0) or 1.0
-    text, end = Text("  "), 0
+    text, end = Text(), 0
     for (start, stop), value in sorted(weights.items()):
         text.append(_clean_lines(payload[end:start]))
         strong = "bold reverse" if abs(value) > largest / 2 else "underline"

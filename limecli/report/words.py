@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from limecli.types import Explanation, Report, Surrogate, Value
 
+_JOINERS = "\u200c\u200d"  # part of emoji and of Persian and Indic words; they steer nothing
+NOISE = 1e-12  # weights below it are rounding, of a model that answers always the same
+
 
 def clean(text: str) -> str:
     """One line, control characters made visible: names from files cannot steer the terminal."""
     return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+        char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode()
+        for char in text
     )
 
 
@@ -38,7 +42,9 @@ def number(value: float) -> str:
 
 def weight(value: float, largest: float) -> str:
     """A signed weight with decimals that suit the largest one shown beside it."""
-    if largest == 0 or 1e-2 <= largest < 1e4:
+    if largest < NOISE:
+        return "0"
+    if 1e-2 <= largest < 1e4:
         decimals = 3 if largest < 10 else 2 if largest < 100 else 1
         return f"{value:+.{decimals}f}"
     return f"{value:+.2e}"
@@ -67,21 +73,26 @@ def question(surrogate: Surrogate, report: Report) -> str:
     return f"why {surrogate.label}?"
 
 
-def footers(item: Explanation, surrogate: Surrogate, report: Report) -> list[str]:
-    """How far the explanation can be trusted, and what it rests on: one line each."""
-    settings = report.settings
+def verdict(surrogate: Surrogate, report: Report) -> list[str]:
+    """How far one label's weights can be trusted."""
     local, model = number(surrogate.local_prediction), number(surrogate.model_prediction)
-    lines = [f"{fidelity_words(surrogate)}   surrogate {local}, model {model}"]
-    if settings["kind"] == "tabular" and settings.get("discretizer") == "none":
+    lines = [fidelity_words(surrogate), f"surrogate {local}, model {model}"]
+    if len("   ".join(lines)) <= 76:
+        lines = ["   ".join(lines)]
+    if report.settings["kind"] == "tabular" and report.settings.get("discretizer") == "none":
         lines.append("weights of number columns are per standard deviation of the background")
-    background = ""
-    if report.background is not None:
-        shown = {"file": report.background["path"], "sidecar": report.background["path"],
-                 "rows": f"the {report.background['rows']} rows of {report.background['path']}",
-                 "model": "recovered from the model"}  # fmt: skip
-        background = f" · background {shown[report.background['source']]}"
-    lines.append(
+    return lines
+
+
+def basis(item: Explanation, report: Report) -> list[str]:
+    """What an explanation rests on."""
+    settings, background = report.settings, report.background
+    lines = [
         f"engine {settings['engine']}, sampler {settings['sampler']} · {item.model_calls} model"
-        f" calls · seed {settings['seed']}{background}"
-    )
+        f" calls · seed {settings['seed']}"
+    ]
+    if background is not None:
+        where = {"rows": f"the {background['rows']} rows of {background['path']}",
+                 "model": "recovered from the model"}  # fmt: skip
+        lines.append(f"background: {where.get(background['source'], background['path'])}")
     return lines
