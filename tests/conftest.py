@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("KERAS_BACKEND", "openvino")
 
 from limecli.cli import main
+
+# A shell ignores SIGINT in what it starts in the background, and processes inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "sample_models"
@@ -114,3 +119,14 @@ def shared(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{path} is not here: real data lies beside the project, not in it")
     return path
+
+
+@pytest.fixture(scope="session")
+def keras() -> Any:
+    """Keras as limecli uses it (in float32), seeded; a skip where it is not installed."""
+    pytest.importorskip("keras")
+    from limecli.models.keras import import_keras
+
+    module = import_keras()
+    module.utils.set_random_seed(0)
+    return module

@@ -201,7 +201,8 @@ def probe(rows: Rows, predictor: Predictor) -> tuple[list[Instance], list[Skippe
         good.sort(key=lambda instance: instance.index)
     if not good:
         raise InputError(
-            skipped[0].reason, "give a value that the model knows, or one of its training"
+            skipped[0].reason,
+            "fill it in, put an imputer into the model, or give a category that the model knows",
         ) from None
     _probe_missing(rows, bound, good[0])
     return good, skipped

@@ -53,6 +53,8 @@ def guarded_load(data: bytes, path: Path, trust: frozenset[str] = frozenset()) -
         return _GuardedUnpickler(path, _decompressed(data, path), trust).load()
     except ModelError:
         raise
+    except _UnknownUse as error:
+        raise ModelError(f"{path} wants {error}: refused") from None
     except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
         if "EOF" in str(error):  # joblib's word for an array that is cut short
             raise ModelError(f"{path} is a damaged pickle: {_first_line(error)}") from error
@@ -68,6 +70,10 @@ def guarded_load(data: bytes, path: Path, trust: frozenset[str] = frozenset()) -
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class _UnknownUse(Exception):  # noqa: N818 - names the use, the message names the fault
+    """A trusted name put to a use that is not."""
 
 
 class _Bounded(io.RawIOBase):
@@ -107,7 +113,7 @@ def _latin1(text: object, encoding: object = "latin1") -> bytes:
     # How Python 2 style pickles carry bytes; the real codecs.encode reaches every codec.
     if isinstance(text, str) and encoding in ("latin1", "latin-1"):
         return text.encode("latin1")
-    raise ModelError("the pickle wants _codecs.encode for something that is not latin-1 text")
+    raise _UnknownUse("_codecs.encode for something other than latin-1 text")
 
 
 class _CheckArray(functools.partial):  # type: ignore[type-arg]
@@ -117,7 +123,7 @@ class _CheckArray(functools.partial):  # type: ignore[type-arg]
     its own; this one holds scikit-learn's check_array or nothing.
     """
 
-    def __new__(cls, func: Any, /, *args: Any, **keywords: Any) -> Self:
+    def __new__(cls, func: Any = None, /, *args: Any, **keywords: Any) -> Self:
         _require_check_array(func)
         return super().__new__(cls, func, *args, **keywords)
 
@@ -130,7 +136,7 @@ def _require_check_array(func: Any) -> None:
     from sklearn.utils.validation import check_array
 
     if func is not check_array:
-        raise ModelError("the pickle wants functools.partial of something unknown: refused")
+        raise _UnknownUse("functools.partial of something other than check_array")
 
 
 class _GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]

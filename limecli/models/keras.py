@@ -48,7 +48,7 @@ class KerasLoader:
 
     def load(self, file: ModelFile, options: LoadOptions) -> Predictor:
         """Raises ModelError for what Keras refuses or cannot read, with its reason in one line."""
-        keras = _import_keras()
+        keras = import_keras()
         if options.kind == "text":
             raise ModelError(
                 f"{file.name} is a Keras model, which takes no texts",
@@ -89,7 +89,7 @@ class KerasLoader:
         )
 
 
-def _import_keras() -> Any:
+def import_keras() -> Any:
     """Import Keras on the first backend that is installed, unless KERAS_BACKEND names one."""
     missing = "install it: pip install 'limecli[keras]'"
     if importlib.util.find_spec("keras") is None:

@@ -302,7 +302,7 @@ def test_extension_codes_are_refused(refused, tmp_path):
 def test_dict_is_no_model_and_its_keys_are_named(refused, tmp_path, logistic):
     stderr = refused(written(tmp_path / "m.pkl", {"model": logistic, "version": 3}))
     assert "dict with the keys model, version" in stderr
-    assert "joblib.dump(model" in stderr
+    assert "joblib.dump(content['model'], path)" in stderr
 
 
 def test_list_is_no_model(refused, tmp_path, logistic):

@@ -261,7 +261,7 @@ def test_error_as_json_has_code_name_message_and_hint(process, tmp_path, folder)
     assert set(error) == {"code", "name", "message", "hint"}
     assert (error["code"], error["name"]) == (4, "INPUT")
     assert "--row 900" in error["message"]
-    assert error["hint"] == "rows count from 0"
+    assert error["hint"].startswith("rows count from 0")
 
 
 @pytest.mark.parametrize(

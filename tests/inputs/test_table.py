@@ -152,3 +152,30 @@ def test_statistics_survive_json(tmp_path_factory, rows, discretizer):
     for column in made.columns:
         assert sum(column.feature_frequencies) == pytest.approx(1)
         assert column.has_missing == any((x if column.name == "x" else w) is None for x, w in rows)
+
+
+def test_decimal_commas_are_named(tmp_path):
+    table = table_of("x;y\n" + "1,5;2\n" * 3, tmp_path)
+    with pytest.raises(InputError, match="decimal comma"):
+        background_from_table(table, ["x", "y"], "quartile")
+
+
+def test_utf_16_is_named(tmp_path):
+    (tmp_path / "rows.csv").write_text("x\n1\n", "utf-16")
+    with pytest.raises(InputError) as refused:
+        read_table(str(tmp_path / "rows.csv"))
+    assert "iconv -f utf-16" in refused.value.hint
+
+
+@pytest.mark.parametrize("orient", ["records", "columns", "split", "list"])
+def test_every_way_in_which_pandas_writes_json(tmp_path, orient):
+    path = tmp_path / "rows.json"
+    if orient == "list":
+        path.write_text(
+            json.dumps(FRAME[["age", "city"]].astype(object).to_dict("list")).replace("NaN", "null")
+        )
+    else:
+        FRAME[["age", "city"]].to_json(path, orient=orient)
+    table = read_table(str(path))
+    assert table.columns == ["age", "city"]
+    assert table.raw["city"].tolist() == ["Ulm", "Köln, Rhein", None]

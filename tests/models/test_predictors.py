@@ -219,13 +219,6 @@ def test_onnx_text(explain, tmp_path):
 # --- Keras
 
 
-@pytest.fixture(scope="module")
-def keras():
-    module = pytest.importorskip("keras")
-    module.utils.set_random_seed(0)
-    return module
-
-
 def saved(keras, path, *layers, suffix="keras"):
     model = keras.Sequential(layers)
     model.save(path.with_suffix(f".{suffix}"))
