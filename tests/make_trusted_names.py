@@ -69,6 +69,7 @@ FIXED = {
     "pandas.core.dtypes.dtypes": "CategoricalDtype DatetimeTZDtype",
     "pandas.core.arrays.categorical": "Categorical",
     "pandas.core.arrays.string_": "StringDtype StringArray",
+    "scipy._lib.array_api_compat.numpy._aliases": "asarray",
     "scipy.interpolate._bsplines": "BSpline",
     "scipy.interpolate._interpolate": "interp1d",
     "scipy.stats._distn_infrastructure": "rv_continuous_frozen rv_discrete_frozen",

@@ -75,15 +75,13 @@ def schema(common: CommonOptions) -> None:
     sys.stdout.write(json.dumps(REPORT_SCHEMA, indent=2) + "\n")
 
 
-_NEEDS = {"keras": ("keras",), "onnx": ("onnxruntime", "onnx")}
-
-
 def formats(common: CommonOptions) -> None:
     """List what can be read and written here, and which extra would add what."""
     common.console()
     lines = ["models:"]
     for name in registry.available(registry.MODELS):
-        missing = [package for package in _NEEDS.get(name, ()) if find_spec(package) is None]
+        needed = registry.load(registry.MODELS, name).requires
+        missing = [package for package in needed if find_spec(package) is None]
         state = f"pip install 'limecli[{name}]'" if missing else "ready"
         lines.append(f"  {name:<10} {state}")
     lines.append("reports:")

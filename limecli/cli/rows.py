@@ -63,11 +63,7 @@ class Rows:
             id_column = "id"
         left_out = {name for name in (id_column, target) if name is not None}
         source = _BackgroundSource(
-            predictor,
-            left_out,
-            categorical,
-            discretizer or "quartile",
-            target,
+            predictor, left_out, categorical, discretizer or "quartile", target
         )
         background, notes = source.find(background_path, table)
         if discretizer not in (None, "none", background.discretizer):
@@ -191,7 +187,7 @@ def probe(rows: Rows, predictor: Predictor) -> tuple[list[Instance], list[Skippe
         odd = [instance for instance in good if _unusual(instance, rows.background.columns)]
         if not odd:
             raise
-        good = [instance for instance in good if instance not in odd]
+        good = [instance for instance in good if not _unusual(instance, rows.background.columns)]
         for instance in odd:
             try:
                 bound.predict_fn(instance.payload[None])

@@ -42,7 +42,13 @@ class ModelFile:
 
 
 class ModelLoader(Protocol):
-    """One model format. Importing the module that holds it must be cheap."""
+    """One model format. Importing the module that holds it must be cheap.
+
+    `requires` names the packages that it imports; the extra that installs them is called like the
+    format's entry point.
+    """
+
+    requires: tuple[str, ...]
 
     def matches(self, file: ModelFile) -> bool:
         """Whether the content (never the suffix) is of this format."""

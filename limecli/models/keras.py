@@ -34,6 +34,8 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 class KerasLoader:
     """Loads with `safe_mode`, so a Lambda layer's code is refused, and without compiling."""
 
+    requires = ("keras",)
+
     def matches(self, file: ModelFile) -> bool:
         """HDF5, or a zip with Keras' own configuration."""
         if file.data.startswith(_HDF5):

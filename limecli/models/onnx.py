@@ -34,6 +34,8 @@ _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(floa
 class OnnxLoader:
     """One session a run, on the CPU."""
 
+    requires = ("onnxruntime", "onnx")
+
     def matches(self, file: ModelFile) -> bool:
         """The bytes parse as a ModelProto's top level, and a graph is among its fields."""
         return file.data[0] == 0x08 and _has_graph(file.data)
@@ -112,7 +114,7 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _open(file: ModelFile) -> tuple[Any, Any]:
-    for package in ("onnxruntime", "onnx"):
+    for package in OnnxLoader.requires:
         if importlib.util.find_spec(package) is None:
             raise ModelError(
                 f"ONNX models need the package {package}, which is not installed",

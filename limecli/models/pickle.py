@@ -19,6 +19,8 @@ _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x5d\x00\x00", b"\x78\x01", b
 class PickleLoader:
     """Loads through the guard, then treats the object as a scikit-learn estimator."""
 
+    requires = ("sklearn",)
+
     def matches(self, file: ModelFile) -> bool:
         """Protocol 2 and later have a magic byte, joblib may compress, older ones must parse."""
         data = file.data
