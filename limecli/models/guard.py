@@ -17,6 +17,7 @@ import pickle
 import types
 from collections.abc import Callable
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any, Self, cast
@@ -139,6 +140,12 @@ def _require_check_array(func: Any) -> None:
         raise _UnknownUse("functools.partial of something other than check_array")
 
 
+def _imported(module: str) -> Any:
+    if module.startswith("numpy._core") and version("numpy").startswith("1."):
+        module = "numpy.core" + module.removeprefix("numpy._core")
+    return importlib.import_module(module)
+
+
 class _GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
     """joblib's pure-Python unpickler (it reads plain pickles as well) behind the table."""
 
@@ -157,7 +164,7 @@ class _GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
         if (module, name) not in trusted_names() and f"{module}.{name}" not in self._trust:
             raise _refusal(self._path, module, name)
         try:
-            return getattr(importlib.import_module(module), name)
+            return getattr(_imported(module), name)
         except (ImportError, AttributeError):
             library = module.partition(".")[0]
             raise ModelError(
