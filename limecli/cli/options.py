@@ -100,7 +100,10 @@ class CommonOptions:
 
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No notes on stderr.")] = False
     verbose: Annotated[
-        int, typer.Option("-v", "--verbose", count=True, help="Say more; -vv shows tracebacks.")
+        int,
+        typer.Option(
+            "-v", "--verbose", count=True, help="Say what took how long; -vv shows tracebacks."
+        ),
     ] = 0
     color: Annotated[Color, typer.Option(help="When to use colour.")] = Color.auto
     error_format: Annotated[

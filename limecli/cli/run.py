@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from limecli.cli.console import Console
 from limecli.cli.destinations import Destinations, destinations
 from limecli.cli.options import ActivationName, LimeOptions, ModelOptions, ReportOptions
 from limecli.errors import InputError, UsageError
+from limecli.explainers.interface import ExplainerFactory
 from limecli.types import (
     Background,
     Explanation,
@@ -71,6 +72,10 @@ class Run:
         )
         self.predictor = load_model(model, self._load)
         self.notes(self.predictor.notes)
+        console.detail(
+            f"{self.predictor.estimator} from {self.predictor.format}, sha256"
+            f" {self.predictor.sha256[:12]}, loaded in {time.monotonic() - self._clock:.2f} s"
+        )
 
     @staticmethod
     def _class_names(choice: str | None) -> tuple[str, ...] | None:
@@ -133,7 +138,7 @@ class Run:
         """Explain every instance, write the report, and fail at the end if one was skipped."""
         where: Destinations = destinations(self._options.report, instances)
         requested = settings
-        build: Callable[..., Any] = registry.load(
+        build: ExplainerFactory = registry.load(
             registry.EXPLAINERS, f"{settings.engine}-{self.kind}"
         )
         results: list[Explanation | Skipped] = list(skipped)
@@ -141,6 +146,7 @@ class Run:
             explainer = build(self.predictor, background, settings, progress)
             self.notes(explainer.notes)
             for instance in instances:
+                begun = time.monotonic()
                 try:
                     result = explainer.explain(instance)
                 except InputError as error:
@@ -150,6 +156,10 @@ class Run:
                     continue
                 where_from = instance.path or self.kind
                 self.notes(f"{where_from}: {line}" for line in result.notes)
+                self.console.detail(
+                    f"{instance.id} explained in {time.monotonic() - begun:.2f} s,"
+                    f" {result.model_calls} model calls"
+                )
                 results.append(result)
         results.sort(key=_index)
         where.write(

@@ -41,6 +41,7 @@ class ExplainerFactory(Protocol):
         background: Background | None,
         settings: LimeSettings,
         progress: Progress,
+        /,
     ) -> Explainer:
         """Build an explainer. `background` is None for images and texts."""
         ...

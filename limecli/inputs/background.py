@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray
 
 _DECIMAL_COMMA = re.compile(r"\s*-?\d+,\d+\s*")
-DISCRETIZERS = ("quartile", "decile", "entropy", "none")
 MIN_ROWS = 30
 _SCHEMA_VERSION = 1
 _PER_BIN = ("bins", "means", "stds", "mins", "maxs")
