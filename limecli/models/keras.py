@@ -17,7 +17,7 @@ from typing import Any
 
 from limecli.errors import ModelError, PredictError
 from limecli.models.interface import LoadOptions, ModelFile
-from limecli.models.outputs import checked
+from limecli.models.outputs import checked, in_fixed_batches
 from limecli.models.pictures import (
     PictureInput,
     check_channels,
@@ -28,6 +28,7 @@ from limecli.models.pictures import (
 from limecli.types import Predictor, Task
 
 BACKENDS = ("tensorflow", "torch", "jax", "openvino")
+_PICTURES, _ROWS = 32, 1024  # batch sizes
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -70,9 +71,10 @@ class KerasLoader:
             prepare = _picture_batch(picture, preprocess)
         else:
             prepare = _row_batch(shape, file)
+        size = _PICTURES if picture else _ROWS
         return Predictor(
             predict_fn=checked(
-                lambda batch: model.predict_on_batch(prepare(batch)),
+                lambda batch: _predict(model, prepare(batch), size),
                 task,
                 options,
                 independent=_last_activation(model) == "sigmoid",
@@ -89,6 +91,12 @@ class KerasLoader:
             preprocess=preprocess,
             notes=notes,
         )
+
+
+def _predict(model: Any, batch: Any, size: int) -> Any:
+    # Every back end but torch compiles for each batch size that it meets, and OpenVINO in Keras
+    # 3.13 takes only the first one.
+    return in_fixed_batches(lambda i: model.predict_on_batch(batch[i]), len(batch), size)
 
 
 def import_keras() -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from limecli.errors import ModelError, PredictError
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.onnx_graph import ScoreOutput, find_scores, scales_its_input, task_of
-from limecli.models.outputs import checked
+from limecli.models.outputs import checked, in_fixed_batches
 from limecli.models.pictures import (
     PictureInput,
     check_channels,
@@ -23,6 +23,8 @@ from limecli.types import Predictor
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from limecli.types import IntArray
 
 _MODEL_FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})  # of onnx.proto's ModelProto
 _GRAPH = 7
@@ -221,14 +223,11 @@ def _table_feed(inputs: list[Any], file: ModelFile) -> Callable[[Any], dict[str,
 
 def _run(session: Any, scores: ScoreOutput, feed: dict[str, Any], fixed: int | None) -> Any:
     """Run the session; a graph with a fixed batch size gets batches of just that size."""
-    import numpy as np
-
-    n = len(next(iter(feed.values())))
-    if fixed is None or fixed == n:
+    if fixed is None:
         return scores.read(session.run(scores.names, feed))
-    parts = []
-    for start in range(0, n, fixed):
-        index = np.minimum(np.arange(start, start + fixed), n - 1)  # the last batch repeats its end
-        batch = {key: value[index] for key, value in feed.items()}
-        parts.append(scores.read(session.run(scores.names, batch))[: n - start])
-    return np.concatenate(parts)
+
+    def run(indices: IntArray) -> Any:
+        batch = {name: values[indices] for name, values in feed.items()}
+        return scores.read(session.run(scores.names, batch))
+
+    return in_fixed_batches(run, len(next(iter(feed.values()))), fixed)

@@ -13,7 +13,7 @@ from limecli.models.interface import LoadOptions
 from limecli.types import PredictFn, Predictor, Task
 
 if TYPE_CHECKING:
-    from limecli.types import FloatArray
+    from limecli.types import FloatArray, IntArray
 
 SUM_TOLERANCE = 1e-2  # quantised and half-precision softmax outputs are off by as much
 
@@ -116,6 +116,20 @@ def _class_scores(values: FloatArray, options: LoadOptions) -> FloatArray:
             " --activation none",
         )
     return values
+
+
+def in_fixed_batches(run: Callable[[IntArray], Any], n: int, size: int) -> Any:
+    """Call `run(indices)` on 0..n-1 with exactly `size` indices at a time, the last ones repeated.
+
+    For models that take one batch size only, and for back ends that compile anew for each one.
+    """
+    import numpy as np
+
+    parts = []
+    for start in range(0, n, size):
+        indices = np.minimum(np.arange(start, start + size), n - 1)
+        parts.append(np.asarray(run(indices))[: n - start])
+    return np.concatenate(parts)
 
 
 def with_class_names(predictor: Predictor, n_outputs: int, options: LoadOptions) -> Predictor:
