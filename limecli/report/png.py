@@ -68,11 +68,8 @@ def _bars(item: Explanation, report: Report) -> Any:
         labels = []
         for part in parts:
             label = part.condition or part.feature
-            if item.instance.kind == "tabular" and part.value is not None and (
-                not isinstance(part.value, str)
-            ):  # fmt: skip
-                label += f"   ({words.cell(part.value)})"
-            labels.append(_short(label, 48))
+            value = words.cell(part) if item.instance.kind == "tabular" else "-"
+            labels.append(_short(label if value == "-" else f"{label}   ({value})", 48))
         axis.set_yticks(range(len(parts)), labels)
         axis.axvline(0, color="0.3", linewidth=0.8)
         axis.margins(x=0.18)

@@ -180,7 +180,7 @@ def _cut(text: str, width: int) -> str:
 
 def _details(part: Attribution, kind: str) -> list[str]:
     if kind == "tabular":
-        return [words.cell(part.value)]
+        return [words.cell(part)]
     if kind == "text":
         starts = [str(start) for start, _ in part.positions or ()]
         return [", ".join(starts[:4]) + (", ..." if len(starts) > 4 else "")]

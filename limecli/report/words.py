@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from limecli.types import Explanation, Report, Surrogate, Value
+from limecli.types import Attribution, Explanation, Report, Surrogate
 
 _JOINERS = "\u200c\u200d"  # part of emoji and of Persian and Indic words; they steer nothing
 NOISE = 1e-12  # weights below it are rounding, of a model that answers always the same
@@ -50,9 +50,10 @@ def weight(value: float, largest: float) -> str:
     return f"{value:+.2e}"
 
 
-def cell(value: Value) -> str:
-    """A feature's value as it stands in the file; a dash where there is none to show."""
-    if value is None:
+def cell(part: Attribution) -> str:
+    """A feature's value as it stands in the file; a dash where the condition says it already."""
+    value = part.value
+    if value is None or part.condition == f"{part.feature} = {value}":
         return "-"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
