@@ -16,7 +16,6 @@ from limecli.cli.console import Console, failed, keep_stdout_clean, use
 from limecli.errors import UsageError
 
 CONFIG = "limecli.toml"
-_NEVER_FROM_FILES = {"trust"}
 
 
 class Group(TyperGroup):
@@ -76,8 +75,11 @@ def _apply_config(group: TyperGroup, ctx: Any) -> None:
             if written.replace("-", "_") not in options[name]:
                 raise UsageError(f"{CONFIG}: {name} has no option {written!r}")
             put(name, written.replace("-", "_"), value)
-    if any(_NEVER_FROM_FILES & set(section) for section in defaults.values()):
-        raise UsageError(f"{CONFIG} must not say what to trust", "give --trust on the command line")
+    for section in defaults.values():
+        if "trust" in section or ":" in str(section.get("preprocess", "")):
+            raise UsageError(
+                f"{CONFIG} must not say what to trust or run", "give it on the command line"
+            )
     ctx.default_map = defaults
 
 
@@ -126,6 +128,7 @@ def main() -> None:
     """The console script."""
     use(Console())
     keep_stdout_clean()
+    code: Any = 0
     try:
         app(prog_name="limecli")
     except SystemExit as ended:

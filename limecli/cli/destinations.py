@@ -50,11 +50,13 @@ def _write_all(stream: BinaryIO, data: bytes) -> None:
         left = left[stream.write(left) :]
 
 
-def destinations(options: ReportOptions, instances: Sequence[Instance]) -> Destinations:
-    """Read -f, --json and -o for these instances.
+def destinations(
+    options: ReportOptions, instances: Sequence[Instance], read: Sequence[str | None] = ()
+) -> Destinations:
+    """Read -f, --json and -o for these instances; `read` are the files that must stay as they are.
 
-    Raises UsageError for a format or suffix that nobody registered or for one picture file for
-    several instances, ReportError for a place that cannot be written to.
+    Raises UsageError for a format or suffix that nobody registered, for one picture file for
+    several instances, or for a file that was read; ReportError for a place that cannot be written.
     """
     formats = {
         name: registry.load(registry.FORMATS, name)()
@@ -67,6 +69,7 @@ def destinations(options: ReportOptions, instances: Sequence[Instance]) -> Desti
         raise UsageError(f"--format {chosen} is not known", f"one of {', '.join(formats)}")
     for path in options.files:
         check_writable(path)
+        check_not_read(path, read)
     files = tuple((path, _by_suffix(path, formats)) for path in options.files)
     for path, fmt in files:
         _check_names(path, fmt, instances)
@@ -138,6 +141,14 @@ def check_writable(path: str) -> None:
         raise ReportError(f"{path} cannot be written: there is no folder {folder}")
     if not os.access(target if target.exists() else folder, os.W_OK):
         raise ReportError(f"{path} cannot be written: permission denied")
+
+
+def check_not_read(path: str, read: Sequence[str | None]) -> None:
+    """Raise UsageError when writing `path` would replace one of the files that were read."""
+    for source in read:
+        if source and Path(path).exists() and Path(source).exists():
+            if os.path.samefile(path, source):
+                raise UsageError(f"-o {path} would replace {source}, which was read")
 
 
 def write_atomically(path: str, data: bytes) -> None:

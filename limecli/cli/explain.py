@@ -114,8 +114,9 @@ def image(
     preprocess: Annotated[
         str | None,
         typer.Option(
+            allow_from_autoenv=False,
             metavar="NAME|MEAN,STD|MODULE:FUNCTION",
-            help="none, scale01, scale-1-1, imagenet, caffe, numbers, or your function"
+            help="none, scale01, scale-1-1, imagenet, caffe, MEAN,STD, or your function"
             " (its code runs) on float32[n, h, w, 3] of 0..255 [by the model].",
         ),
     ] = None,
@@ -218,6 +219,8 @@ def text(
         raise UsageError("give one text: as an argument, with --file, or - for stdin")
     if mask_string is not None and not no_bow:
         raise UsageError("--mask-string needs --no-bow: a bag of words has its words removed")
+    if split_expression == "":
+        raise UsageError("--split-expression is empty", "--char-level explains characters")
     if split_expression is not None and char_level:
         raise UsageError("--split-expression and --char-level contradict each other")
     if file is None and words is not None and words != "-":

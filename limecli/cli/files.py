@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from limecli import registry
-from limecli.cli.destinations import check_writable, write_atomically
+from limecli.cli.destinations import check_not_read, check_writable, write_atomically
 from limecli.cli.options import CommonOptions, Discretizer, grouped
 
 
@@ -51,6 +51,7 @@ def background(
     console = common.console()
     if output is not None:
         check_writable(output)
+        check_not_read(output, [train])
     table = read_table(train)
     for name, option in ((target, "--target"), (id_column, "--id-column")):
         if name is not None:

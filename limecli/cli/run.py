@@ -14,7 +14,7 @@ from limecli import registry
 from limecli.cli.console import Console
 from limecli.cli.destinations import Destinations, destinations
 from limecli.cli.options import ActivationName, LimeOptions, ModelOptions, ReportOptions
-from limecli.errors import InputError, UsageError
+from limecli.errors import InputError, PredictError, UsageError
 from limecli.explainers.interface import ExplainerFactory
 from limecli.types import (
     Background,
@@ -136,7 +136,9 @@ class Run:
         extra: dict[str, Any],
     ) -> None:
         """Explain every instance, write the report, and fail at the end if one was skipped."""
-        where: Destinations = destinations(self._options.report, instances)
+        read = [self.predictor.path, *(instance.path for instance in instances)]
+        read.append(background.path if background else None)
+        where: Destinations = destinations(self._options.report, instances, read)
         requested = settings
         build: ExplainerFactory = registry.load(
             registry.EXPLAINERS, f"{settings.engine}-{self.kind}"
@@ -149,10 +151,12 @@ class Run:
                 begun = time.monotonic()
                 try:
                     result = explainer.explain(instance)
-                except InputError as error:
+                except (InputError, PredictError) as error:
                     if len(instances) == 1 and not skipped:
                         raise
-                    results.append(Skipped(instance.id, instance.index, error.message))
+                    skip = Skipped(instance.id, instance.index, error.message)
+                    failed = isinstance(error, PredictError)
+                    results.append(replace(skip, kind="predict") if failed else skip)
                     continue
                 where_from = instance.path or self.kind
                 self.notes(f"{where_from}: {line}" for line in result.notes)
@@ -205,9 +209,10 @@ class Run:
         lost = [item for item in results if isinstance(item, Skipped)]
         if not lost:
             return
+        fault = PredictError if all(item.kind == "predict" for item in lost) else InputError
         if len(lost) == 1:
-            raise InputError(f"skipped {lost[0].id}: {lost[0].reason}")
-        raise InputError(
+            raise fault(f"skipped {lost[0].id}: {lost[0].reason}")
+        raise fault(
             f"skipped {len(lost)} of {len(results)}, the first: {lost[0].reason}",
             "--json gives every reason",
         )
@@ -252,7 +257,7 @@ def _label_indices(names: Sequence[str], predictor: Predictor) -> tuple[int, ...
 def _label_index(name: str, classes: tuple[str, ...]) -> int:
     from limecli.inputs.table import did_you_mean
 
-    if name.startswith("index:"):
+    if name.startswith("index:") and name not in classes:
         number = name.removeprefix("index:")
         if number.isdecimal() and int(number) < len(classes):
             return int(number)

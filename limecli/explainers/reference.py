@@ -314,6 +314,9 @@ class LimeText:
     ) -> None:
         self._predictor, self._progress = predictor, progress
         self.settings = resolved(settings, 25.0)
+        if settings.bow is False and settings.mask_string is None:
+            mask = "\0" if settings.char_level else "UNKWORDZ"  # lime's own
+            self.settings = replace(self.settings, mask_string=mask)
 
     def explain(self, instance: Instance) -> Explanation:
         """One text; see `Explainer`. Costs at most `num_samples` model evaluations."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from limecli.types import FloatArray
 
+DISCRETIZERS = ("quartile", "decile", "entropy", "none")
 _DECIMAL_COMMA = re.compile(r"\s*-?\d+,\d+\s*")
 MIN_ROWS = 30
 _SCHEMA_VERSION = 1
@@ -236,7 +237,16 @@ def read_background(path: str, source: Literal["file", "sidecar"]) -> Background
             )
         columns = tuple(_column_from_json(content, name) for name in content["feature_names"])
         discretizer, rows = str(content["discretizer"]), int(content["rows"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if discretizer not in DISCRETIZERS or rows < 1 or type(version) is not int:
+            raise ValueError("its discretizer, rows or schema_version make no sense")
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         what = (
             f"lacks the key {error}" if isinstance(error, KeyError) else str(error).split("\n")[0]
         )
@@ -255,6 +265,8 @@ def _column_from_json(content: dict[str, Any], name: str) -> Column:
         return values
 
     found = content["categories"].get(name)
+    if not all(isinstance(item, str | int | float | None) for item in found or ()):
+        raise ValueError(f"a category of {name!r} is no plain value")
     column = Column(
         name,
         None if found is None else tuple(found),

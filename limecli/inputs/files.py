@@ -41,6 +41,8 @@ class InputFile:
 def read_input(path: str) -> InputFile:
     """Read a file, or standard input for "-". Raises InputError when it is missing or empty."""
     if path == "-":
+        if sys.stdin is None:
+            raise InputError("standard input is closed")
         name, data = "standard input", sys.stdin.buffer.read()
     else:
         name = path

@@ -93,7 +93,6 @@ def _decode(data: bytes, name: str) -> tuple[Image.Image, list[str]]:
             if getattr(image, "n_frames", 1) > 1:
                 notes.append("the first of several frames")
             image.load()
-            image = ImageOps.exif_transpose(image)
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise InputError(
                 f"{name} has more than {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels",
@@ -103,8 +102,12 @@ def _decode(data: bytes, name: str) -> tuple[Image.Image, list[str]]:
             raise InputError(
                 f"{name} is not a picture that limecli reads", f"formats: {', '.join(FORMATS)}"
             ) from None
-        except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        except Exception as error:  # a damaged file makes Pillow raise nearly anything
             raise InputError(f"{name} is a damaged picture: {error}") from None
+        try:
+            image = ImageOps.exif_transpose(image)
+        except Exception:
+            notes.append("its EXIF data are damaged: not turned")
         return _to_rgb(image, name, notes), notes
 
 

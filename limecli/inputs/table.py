@@ -77,10 +77,12 @@ def _read_delimited(file: InputFile, text: str) -> pd.DataFrame:
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
             raw = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, index_col=False)
+            head = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, header=None, nrows=1)
         except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
             text = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
             raise InputError(f"{file.name} cannot be read as a table: {text}") from None
-    raw.columns = names = [str(name).strip() for name in raw.columns]
+    raw.columns = [str(name).strip() for name in raw.columns]
+    names = [str(name).strip() for name in head.iloc[0] if isinstance(name, str)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(f"{file.name} has two columns named {twice!r}")
@@ -95,19 +97,21 @@ def _read_json(file: InputFile, text: str) -> pd.DataFrame:
         content = json.loads(text)
     except RecursionError:
         raise InputError(f"{file.name} is nested too deeply to be a table") from None
-    except json.JSONDecodeError as whole:
+    except ValueError as whole:  # numbers of thousands of digits, too
         try:
             content = [json.loads(line) for line in text.split("\n") if line.strip()]
-        except (json.JSONDecodeError, RecursionError):
-            raise InputError(
-                f"{file.name} is not valid JSON: {whole.msg} in line {whole.lineno}"
-            ) from None
+        except (ValueError, RecursionError):
+            place = f" in line {whole.lineno}" if isinstance(whole, json.JSONDecodeError) else ""
+            what = whole.msg if isinstance(whole, json.JSONDecodeError) else str(whole)
+            raise InputError(f"{file.name} is not valid JSON: {what}{place}") from None
     if isinstance(content, dict):
         content = _rows_of(content, file)
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise InputError(f"{file.name} is JSON, but no list of objects with one key a column")
     for i, row in enumerate(content):
         for key, value in row.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                row[key] = None if math.isnan(value) else str(value)
             if isinstance(value, dict | list):
                 raise InputError(
                     f"{file.name}, row {i}, column {key!r}: a nested value, not a cell"
@@ -121,7 +125,9 @@ def _rows_of(content: dict[str, Any], file: InputFile) -> list[Any]:
     """One object, or one of the ways in which pandas writes a table as an object."""
     if {"columns", "data"} <= content.keys() <= {"columns", "data", "index"}:
         names, rows = content["columns"], content["data"]
-        if all(isinstance(row, list) and len(row) == len(names) for row in rows):
+        sound = isinstance(names, list) and isinstance(rows, list)
+        sound = sound and all(isinstance(name, str) for name in names)
+        if sound and all(isinstance(row, list) and len(row) == len(names) for row in rows):
             return [dict(zip(names, row, strict=True)) for row in rows]
     values = list(content.values())
     if values and all(isinstance(value, dict) for value in values):
@@ -330,7 +336,7 @@ class RowEncoder:
         code = self._codes[j].get(key)
         if code is None:
             code = self._codes[j][key] = len(self._categories[j])
-            self._categories[j].append(raw)
+            self._categories[j].append(_as_category(raw, column, where))
         if code not in column.feature_values:
             shown = "missing" if raw is None else repr(raw)
             self.notes.setdefault(
@@ -339,6 +345,20 @@ class RowEncoder:
                 " its weight rests on one sample and means little",
             )
         return float(code), self._categories[j][code]
+
+
+def _as_category(raw: Value, column: Column, where: str) -> Category:
+    """An unseen category, of the type that the known ones have: the model sees 9, not "9"."""
+    if raw is None:
+        return None
+    if not _is_numeric(column):
+        return raw if not isinstance(raw, float) or math.isfinite(raw) else None
+    try:
+        number = to_number(raw)
+    except ValueError:
+        raise InputError(f"{where}, column {column.name!r}: {raw!r} is not a number") from None
+    whole = any(type(value) is int for value in column.categories or ())
+    return int(number) if whole and number.is_integer() else number
 
 
 def _is_numeric(column: Column) -> bool:

@@ -1,47 +1,49 @@
 """The unpickler that runs nothing nobody approved.
 
-A pickle is a program: it names globals and calls them. Here every (module, name) pair is looked up
-in `trusted_names.txt`, exactly and before anything is imported; whatever is not there is refused by
-name. `tests/make_trusted_names.py` writes that table from the installed libraries.
+A pickle is a program: it names globals, calls them and sets attributes. Here every (module, name)
+pair is looked up in `trusted_names.txt`, exactly and before anything is imported; whatever is not
+there is refused by name. A name in the table may be held as a value; only those marked "call" may
+be called, and `guard_calls.py` looks at what they are called with.
+`tests/make_trusted_names.py` writes the table from the installed libraries.
 """
 
 from __future__ import annotations
 
 import bz2
-import functools
 import gzip
 import importlib
 import io
 import lzma
 import pickle
-import types
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, Any, Self, cast
+from typing import IO, Any
 
 from joblib.compressor import BinaryZlibFile
 from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
 
 from limecli.errors import ModelError
+from limecli.models.guard_calls import STAND_INS, UnknownUse, check_call, check_state
 
-MAX_BYTES = 8 << 30  # what a file may decompress to
+MAX_BYTES = 8 << 30  # what a file may decompress to, at most
+MAX_DEPTH = 200  # tuples inside tuples
+MAX_RATIO = 200  # and how many times its own size, above the first 256 MiB
 _RENAMED = {
     "__builtin__": "builtins",
     "copy_reg": "copyreg",
     "_loss": "sklearn._loss._loss",  # what scikit-learn before 1.6 called its compiled losses
 }
-_FROZEN = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodType)
 
 
 @cache
-def trusted_names() -> frozenset[tuple[str, str]]:
-    """The shipped table of exact (module, name) pairs."""
+def trusted_names() -> dict[tuple[str, str], bool]:
+    """The shipped table of exact (module, name) pairs, and whether a pickle may call them."""
     text = files("limecli.models").joinpath("trusted_names.txt").read_text("utf-8")
-    lines = (line for line in text.splitlines() if line and not line.startswith("#"))
-    return frozenset(cast("tuple[str, str]", tuple(line.split(" "))) for line in lines)
+    lines = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
+    return {(words[0], words[1]): words[2:] == ["call"] for words in lines}
 
 
 def guarded_load(data: bytes, path: Path, trust: frozenset[str] = frozenset()) -> Any:
@@ -54,7 +56,7 @@ def guarded_load(data: bytes, path: Path, trust: frozenset[str] = frozenset()) -
         return _GuardedUnpickler(path, _decompressed(data, path), trust).load()
     except ModelError:
         raise
-    except _UnknownUse as error:
+    except UnknownUse as error:
         raise ModelError(f"{path} wants {error}: refused") from None
     except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
         if "EOF" in str(error):  # joblib's word for an array that is cut short
@@ -73,15 +75,11 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-class _UnknownUse(Exception):  # noqa: N818 - names the use, the message names the fault
-    """A trusted name put to a use that is not."""
-
-
 class _Bounded(io.RawIOBase):
     """A decompressor's output, cut off with an error past MAX_BYTES."""
 
-    def __init__(self, stream: IO[bytes], path: Path) -> None:
-        self._stream, self._path, self._left = stream, path, MAX_BYTES
+    def __init__(self, stream: IO[bytes], path: Path, limit: int) -> None:
+        self._stream, self._path, self._limit, self._left = stream, path, limit, limit
 
     def readable(self) -> bool:
         return True
@@ -90,7 +88,7 @@ class _Bounded(io.RawIOBase):
         chunk = self._stream.read(len(buffer))
         self._left -= len(chunk)
         if self._left < 0:
-            raise ModelError(f"{self._path} decompresses to more than {MAX_BYTES >> 30} GiB")
+            raise ModelError(f"{self._path} decompresses to more than {self._limit >> 20} MiB")
         buffer[: len(chunk)] = chunk
         return len(chunk)
 
@@ -106,38 +104,9 @@ def _decompressed(data: bytes, path: Path) -> IO[bytes]:
     )
     for magic, opener in openers:
         if data.startswith(magic):
-            return io.BufferedReader(_Bounded(opener(raw), path))
+            limit = min(MAX_BYTES, (256 << 20) + MAX_RATIO * len(data))
+            return io.BufferedReader(_Bounded(opener(raw), path, limit))
     return raw
-
-
-def _latin1(text: object, encoding: object = "latin1") -> bytes:
-    # How Python 2 style pickles carry bytes; the real codecs.encode reaches every codec.
-    if isinstance(text, str) and encoding in ("latin1", "latin-1"):
-        return text.encode("latin1")
-    raise _UnknownUse("_codecs.encode for something other than latin-1 text")
-
-
-class _CheckArray(functools.partial):  # type: ignore[type-arg]
-    """`partial(check_array, ...)`, which HistGradientBoosting keeps for category columns.
-
-    `functools.partial` itself would let a pickle call anything that it can name with arguments of
-    its own; this one holds scikit-learn's check_array or nothing.
-    """
-
-    def __new__(cls, func: Any = None, /, *args: Any, **keywords: Any) -> Self:
-        _require_check_array(func)
-        return super().__new__(cls, func, *args, **keywords)
-
-    def __setstate__(self, state: Any) -> None:
-        _require_check_array(state[0])
-        super().__setstate__(state)  # type: ignore[misc]
-
-
-def _require_check_array(func: Any) -> None:
-    from sklearn.utils.validation import check_array
-
-    if func is not check_array:
-        raise _UnknownUse("functools.partial of something other than check_array")
 
 
 def _imported(module: str) -> Any:
@@ -154,15 +123,26 @@ class _GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
     def __init__(self, path: Path, stream: IO[bytes], trust: frozenset[str]) -> None:
         super().__init__(str(path), stream, ensure_native_byte_order=True)
         self._path, self._trust = path, trust
+        # What find_class gave out, by identity: (the object, its name, whether it may be called).
+        self._globals: dict[int, tuple[Any, str, bool]] = {}
+        self._depths: dict[int, int] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         module = _RENAMED.get(module, module)
         if module == "numpy.core" or module.startswith("numpy.core."):
             module = "numpy._core" + module.removeprefix("numpy.core")
-        if (module, name) in _STAND_INS:
-            return _STAND_INS[module, name]
-        if (module, name) not in trusted_names() and f"{module}.{name}" not in self._trust:
-            raise _refusal(self._path, module, name)
+        found = STAND_INS.get((module, name))
+        may_call = True
+        if found is None:
+            trusted = f"{module}.{name}" in self._trust
+            if (module, name) not in trusted_names() and not trusted:
+                raise _refusal(self._path, module, name)
+            may_call = trusted or trusted_names()[module, name]
+            found = self._import(module, name)
+        self._globals[id(found)] = (found, f"{module}.{name}", may_call)
+        return found
+
+    def _import(self, module: str, name: str) -> Any:
         try:
             return getattr(_imported(module), name)
         except (ImportError, AttributeError):
@@ -172,37 +152,85 @@ class _GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
                 f"install the version of {library} that the model was saved with",
             ) from None
 
+    def _refused(self, what: str) -> ModelError:
+        return ModelError(f"{self._path} wants {what}: refused")
+
     def persistent_load(self, pid: Any) -> Any:
-        raise ModelError(
-            f"{self._path} refers to objects outside the file (persistent id): refused"
-        )
+        raise self._refused("objects from outside the file (persistent id)")
 
     def get_extension(self, code: int) -> Any:
-        raise ModelError(f"{self._path} uses a copyreg extension code ({code}): refused")
+        raise self._refused(f"a copyreg extension code ({code})")
+
+    def load_reduce(self) -> None:
+        function, arguments = self.stack[-2], self.stack[-1]
+        _, name, may_call = self._globals.get(id(function), (None, type(function).__name__, False))
+        if not may_call:
+            raise self._refused(f"to call {name}, which may be named but not called")
+        if name not in self._trust:
+            check_call(name, arguments)
+        pickle._Unpickler.load_reduce(self)  # type: ignore[attr-defined]
+
+    def load_newobj(self) -> None:
+        cls, arguments = self.stack[-2], self.stack[-1]
+        _, name, _ = self._globals.get(id(cls), (None, "", False))
+        if not name or (arguments != () and name not in self._trust):
+            raise self._refused(f"to make a {name or type(cls).__name__} with arguments of its own")
+        pickle._Unpickler.load_newobj(self)  # type: ignore[attr-defined]
+
+    def load_inst(self) -> None:
+        module, name = (self.readline()[:-1].decode("ascii", "replace") for _ in range(2))
+        self.find_class(module, name)  # an unknown name is refused by name
+        self.load_rare()
+
+    def load_rare(self) -> None:
+        raise self._refused("an object made by an opcode that models do not use")
 
     def load_build(self) -> None:
-        # BUILD sets attributes: on a class or function that would change it for the whole process.
-        if isinstance(self.stack[-2], _FROZEN):
-            raise ModelError(f"{self._path} wants to change {self.stack[-2]!r}: refused")
+        target, state = self.stack[-2], self.stack[-1]
+        if id(target) in self._globals:
+            # On a class or function this would change it for the whole process.
+            raise self._refused(f"to change {self._globals[id(target)][1]}")
+        check_state(target, state)
         pickle._Unpickler.load_build(self)  # type: ignore[attr-defined]
-        wrapper = self.stack[-1]
-        if not isinstance(wrapper, NumpyArrayWrapper):
-            return
+        if isinstance(target, NumpyArrayWrapper):
+            self.stack[-1] = self._array(target)
+
+    def _array(self, wrapper: NumpyArrayWrapper) -> Any:
         if wrapper.dtype.hasobject:
             # The array's objects are a pickle of their own: it goes through the same guard, which
             # joblib's own reader does only for find_class.
-            inner = _GuardedUnpickler(self._path, self.file_handle, self._trust)
-            self.stack[-1] = inner.load()
-        else:
-            self.stack[-1] = wrapper.read(self, self.ensure_native_byte_order)
+            return _GuardedUnpickler(self._path, self.file_handle, self._trust).load()
+        return NumpyArrayWrapper.read(wrapper, self, self.ensure_native_byte_order)
 
-    dispatch[pickle.BUILD[0]] = load_build
+    def _bounded(self) -> None:
+        # Hashing a tuple of tuples of tuples ... overruns the interpreter's stack.
+        top = self.stack[-1]
+        inner = (self._depths.get(id(item), 1) for item in top if type(item) is tuple)
+        depth = 1 + max(inner, default=0)
+        if depth > MAX_DEPTH:
+            raise ModelError(f"{self._path} nests tuples more than {MAX_DEPTH} deep: refused")
+        self._depths[id(top)] = depth
 
 
-_STAND_INS: dict[tuple[str, str], Any] = {
-    ("_codecs", "encode"): _latin1,
-    ("functools", "partial"): _CheckArray,
-}
+def _tuple_loader(opcode: bytes) -> Callable[[_GuardedUnpickler], None]:
+    plain = NumpyUnpickler.dispatch[opcode[0]]
+
+    def load(unpickler: _GuardedUnpickler) -> None:
+        plain(unpickler)
+        unpickler._bounded()
+
+    return load
+
+
+_dispatch: dict[int, Callable[[_GuardedUnpickler], None]] = _GuardedUnpickler.dispatch
+_dispatch[pickle.REDUCE[0]] = _GuardedUnpickler.load_reduce
+_dispatch[pickle.NEWOBJ[0]] = _GuardedUnpickler.load_newobj
+_dispatch[pickle.BUILD[0]] = _GuardedUnpickler.load_build
+_dispatch[pickle.INST[0]] = _GuardedUnpickler.load_inst
+for _opcode in (pickle.OBJ, pickle.NEWOBJ_EX):
+    _dispatch[_opcode[0]] = _GuardedUnpickler.load_rare
+for _opcode in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
+    _dispatch[_opcode[0]] = _tuple_loader(_opcode)
 
 
 def _refusal(path: Path, module: str, name: str) -> ModelError:

@@ -126,13 +126,21 @@ def _open(file: ModelFile) -> tuple[Any, Any]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    external = onnx.TensorProto.EXTERNAL
     options.log_severity_level = 4
     try:
         # Weights are in the session; the graph is read for its names and operators only.
         graph = onnx.load_model_from_string(file.data).graph
+        if any(item.data_location == external for item in graph.initializer):
+            raise ModelError(
+                f"{file.name} keeps its weights in another file, which its sha256 does not cover",
+                "save it as one file: onnx.save_model(model, path, save_as_external_data=False)",
+            )
         session = onnxruntime.InferenceSession(
             file.data, options, providers=["CPUExecutionProvider"]
         )
+    except ModelError:
+        raise
     except Exception as error:  # protobuf's and onnxruntime's errors have no common base
         text = " ".join(str(error).split())
         hint = ""

@@ -33,7 +33,7 @@ class PickleLoader:
         from limecli.models.estimator import adapt
 
         if options.trust and "" not in sys.path:
-            sys.path.insert(0, "")  # a trusted module of the user's own lies beside the work
+            sys.path.append("")  # a trusted module of the user's own lies beside the work
         with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("always")
             model = guarded_load(file.data, file.path, options.trust)

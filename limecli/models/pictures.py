@@ -103,7 +103,7 @@ def preprocessor(name: str) -> Callable[[Pixels], Any]:
 def _imported(name: str) -> Callable[[Pixels], Any]:
     module_name, _, function_name = name.partition(":")
     if "" not in sys.path:
-        sys.path.insert(0, "")
+        sys.path.append("")  # last: a file here must not stand in for a library
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except (ImportError, AttributeError, ValueError) as error:

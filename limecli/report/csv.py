@@ -6,6 +6,7 @@ import csv
 import io
 from typing import Any
 
+from limecli.report.words import clean
 from limecli.types import Report, Skipped
 
 COLUMNS = (
@@ -14,7 +15,7 @@ COLUMNS = (
     "feature_index", "condition", "value", "weight", "low", "high", "sign_probability",
     "top_probability",
 )  # fmt: skip
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
 
 
 class CsvFormat:
@@ -61,6 +62,7 @@ def _lines(report: Report) -> list[dict[str, Any]]:
 def _cell(value: Any) -> Any:
     if value is None:
         return ""
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    text = clean(value)  # control characters would steer a terminal that shows the file
+    return "'" + text if text.startswith(_FORMULA) else text

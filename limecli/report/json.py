@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from typing import Any
 
 from limecli.types import Attribution, Explanation, Report, Segmentation, Skipped, Surrogate
 
+# JSON escapes the other control characters itself; these would steer a terminal or turn text round.
+_CONTROLS = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 SCHEMA_VERSION = 1  # raise it when a key changes its meaning or goes; adding keys leaves it
 
 
@@ -21,6 +24,7 @@ class JsonFormat:
     def render(self, report: Report) -> bytes:
         """The report as indented UTF-8."""
         text = json.dumps(as_dict(report), allow_nan=False, ensure_ascii=False, indent=2)
+        text = _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
         # A lone surrogate (from broken text) has no UTF-8 form; JSON has an escape for it.
         return (text + "\n").encode("utf-8", "backslashreplace")
 
