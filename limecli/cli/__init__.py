@@ -42,14 +42,18 @@ class Group(TyperGroup):
             raise typer.Exit(failed(error)) from None
 
 
-def _apply_config(group: TyperGroup, ctx: Any) -> None:
-    """Fill defaults from limecli.toml in the working directory: [tabular] seed = 1, or seed = 1."""
+def _config() -> dict[str, Any]:
     try:
-        content = tomllib.loads(Path(CONFIG).read_text("utf-8"))
+        return tomllib.loads(Path(CONFIG).read_text("utf-8"))
     except FileNotFoundError:
-        return
+        return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{CONFIG} cannot be read: {error}") from None
+
+
+def _apply_config(group: TyperGroup, ctx: Any) -> None:
+    """Fill defaults from limecli.toml in the working directory: [tabular] seed = 1, or seed = 1."""
+    content = _config()
     options = {
         name: {str(param.name): param for param in command.params}
         for name, command in group.commands.items()
@@ -75,11 +79,10 @@ def _apply_config(group: TyperGroup, ctx: Any) -> None:
             if written.replace("-", "_") not in options[name]:
                 raise UsageError(f"{CONFIG}: {name} has no option {written!r}")
             put(name, written.replace("-", "_"), value)
-    for section in defaults.values():
-        if "trust" in section or ":" in str(section.get("preprocess", "")):
-            raise UsageError(
-                f"{CONFIG} must not say what to trust or run", "give it on the command line"
-            )
+    if any("trust" in own or ":" in str(own.get("preprocess", "")) for own in defaults.values()):
+        raise UsageError(
+            f"{CONFIG} must not say what to trust or run", "give it on the command line"
+        )
     ctx.default_map = defaults
 
 

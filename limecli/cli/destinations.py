@@ -146,9 +146,9 @@ def check_writable(path: str) -> None:
 def check_not_read(path: str, read: Sequence[str | None]) -> None:
     """Raise UsageError when writing `path` would replace one of the files that were read."""
     for source in read:
-        if source and Path(path).exists() and Path(source).exists():
-            if os.path.samefile(path, source):
-                raise UsageError(f"-o {path} would replace {source}, which was read")
+        both = source and Path(path).exists() and Path(source).exists()
+        if source and both and Path(path).samefile(source):
+            raise UsageError(f"-o {path} would replace {source}, which was read")
 
 
 def write_atomically(path: str, data: bytes) -> None:

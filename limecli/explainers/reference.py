@@ -9,6 +9,7 @@ Only this file imports lime's explainer classes.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np

@@ -64,5 +64,6 @@ def _cell(value: Any) -> Any:
         return ""
     if not isinstance(value, str):
         return value
-    text = clean(value)  # control characters would steer a terminal that shows the file
+    # Control characters would steer a terminal that shows the file; a cell may have line breaks.
+    text = "\n".join(clean(line) for line in value.split("\n"))
     return "'" + text if text.startswith(_FORMULA) else text
