@@ -211,7 +211,17 @@ def _drop_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+_HINTS = {
+    ExitCode.USAGE: "limecli COMMAND --help lists the options",
+    ExitCode.MODEL: "check that the file is whole and is the one you mean: limecli formats",
+    ExitCode.INPUT: "mend the input, or choose another with --row or another file",
+    ExitCode.PREDICT: "try the model on this input in Python; -vv shows where it fails",
+    ExitCode.REPORT: "choose another place with -o",
+}
+
+
 def _tell(code: ExitCode, message: str, hint: str) -> None:
+    hint = hint or _HINTS.get(code, "")
     if _current.error_format == "json" or _json_asked():
         record = {"code": int(code), "name": code.name, "message": message, "hint": hint}
         print(json.dumps({"error": record}), file=sys.stderr)

@@ -77,7 +77,7 @@ def tabular(
     ] = False,
 ) -> None:
     """Explain rows of a table."""
-    from limecli.cli.rows import Rows, probe
+    from limecli.cli.rows import Rows, probe, probe_integers
 
     run = Run("tabular", model, common.console(), model_options, lime, report)
     if sample_around_instance and discretizer is not Discretizer.none:
@@ -88,6 +88,7 @@ def tabular(
     )  # fmt: skip
     run.notes(found.notes)
     instances, skipped = probe(found, run.predictor)
+    run.notes(probe_integers(found, run.predictor, instances[0]))
     run.bind(found.bound(run.predictor), instances[0], target)
     settings = run.settings(
         discretizer=discretizer.value if discretizer else found.background.discretizer,

@@ -24,7 +24,7 @@ from limecli.inputs.table import (
     require_column,
     select_rows,
 )
-from limecli.models.frames import bind_columns
+from limecli.models.frames import bind_columns, decode
 from limecli.types import Background, Column, Instance, Predictor, Skipped
 
 
@@ -202,6 +202,32 @@ def probe(rows: Rows, predictor: Predictor) -> tuple[list[Instance], list[Skippe
         ) from None
     _probe_missing(rows, bound, good[0])
     return good, skipped
+
+
+def probe_integers(rows: Rows, predictor: Predictor, instance: Instance) -> list[str]:
+    """Say so when the model answers differently for whole numbers as integers than as floats.
+
+    LIME draws floats; a model that compares or spells integers treats them as categories.
+    """
+    columns = rows.background.columns
+    frame = decode(instance.payload[None], columns)
+    whole = [
+        column.name for column, value in zip(columns, instance.values, strict=True)
+        if column.continuous and isinstance(value, int)
+    ]  # fmt: skip
+    if not whole:
+        return []
+    try:
+        as_integers = predictor.predict_fn(frame.astype(dict.fromkeys(whole, "int64")))
+    except PredictError:
+        return []
+    if np.allclose(as_integers, predictor.predict_fn(frame), rtol=1e-6, atol=1e-9):
+        return []
+    names = ", ".join(whole[:8])
+    return [
+        f"the model answers differently for integers and floats in {names}: name the columns that"
+        " are categories with --categorical"
+    ]
 
 
 def _unusual(instance: Instance, columns: tuple[Column, ...]) -> list[str]:

@@ -20,6 +20,7 @@ class BatchedModel:
     def __init__(self, predictor: Predictor, batch_size: int, progress: Progress) -> None:
         self._predictor, self._batch_size, self._progress = predictor, batch_size, progress
         self.calls = 0
+        self.first: FloatArray | None = None  # what the model says of the first sample
 
     def __call__(self, samples: Any) -> FloatArray:
         """`float[n, n_outputs]` for n samples."""
@@ -32,6 +33,8 @@ class BatchedModel:
             parts.append(self._predictor.predict_fn(batch))
             self.calls += len(batch)
             self._progress(len(batch))
+        if self.first is None:
+            self.first = parts[0][0]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def distinct(self, texts: Sequence[str]) -> FloatArray:

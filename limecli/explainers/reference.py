@@ -9,6 +9,7 @@ Only this file imports lime's explainer classes.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -78,12 +79,27 @@ class _RecordingBase(LimeBase):  # type: ignore[misc]
         return result
 
 
-def _label_arguments(settings: LimeSettings, predictor: Predictor) -> dict[str, Any]:
+class _TopLabels:
+    """The likeliest labels, found once lime asks for them: it has called the model by then.
+
+    lime's own `top_labels` takes the last of equal scores, `predict` takes the first.
+    """
+
+    def __init__(self, model: BatchedModel, count: int) -> None:
+        self._model, self._count = model, count
+
+    def __iter__(self) -> Iterator[int]:
+        scores = np.asarray(self._model.first)
+        return iter(np.argsort(-scores, kind="stable")[: self._count].tolist())
+
+
+def _label_arguments(
+    settings: LimeSettings, predictor: Predictor, model: BatchedModel
+) -> dict[str, Any]:
     if predictor.task == "regression":
         return {"labels": (0,), "top_labels": None}
-    if settings.labels:
-        return {"labels": settings.labels, "top_labels": None}
-    return {"labels": (), "top_labels": settings.top_labels}
+    labels = settings.labels or _TopLabels(model, settings.top_labels)
+    return {"labels": labels, "top_labels": None}
 
 
 class _BackgroundDiscretizer(BaseDiscretizer):  # type: ignore[misc]
@@ -212,7 +228,7 @@ class LimeTabular:
             num_features=settings.num_features,
             num_samples=settings.num_samples,
             distance_metric=settings.distance_metric,
-            **_label_arguments(settings, self._predictor),
+            **_label_arguments(settings, self._predictor, model),
         )
 
         base = explainer.base
@@ -278,7 +294,7 @@ class LimeImage:
             batch_size=settings.batch_size,
             segmentation_fn=lambda _: found.labels,
             distance_metric=settings.distance_metric,
-            **_label_arguments(settings, self._predictor),
+            **_label_arguments(settings, self._predictor, model),
         )
         notes: tuple[str, ...] = ()
         if settings.segmentation == "auto" and found.algorithm == "grid":
@@ -340,7 +356,7 @@ class LimeText:
             num_features=settings.num_features,
             num_samples=settings.num_samples,
             distance_metric=settings.distance_metric,
-            **_label_arguments(settings, self._predictor),
+            **_label_arguments(settings, self._predictor, model),
         )
         tokens = result.domain_mapper.indexed_string
 
@@ -351,7 +367,8 @@ class LimeText:
             return {"feature": word, "condition": None, "value": None, "positions": positions}
 
         notes: tuple[str, ...] = ()
-        if tokens.num_words() == 1 and len(instance.payload.strip()) > 20:
+        unspaced = any("\u3040" <= char <= "\u9fff" for char in instance.payload)
+        if tokens.num_words() == 1 and (unspaced or len(instance.payload.strip()) > 20):
             notes = ("the whole text is one token: --char-level or --split-expression cut it up",)
         return Explanation(
             instance=instance,

@@ -138,7 +138,8 @@ def _sixteen_bit(image: Image.Image, name: str) -> Image.Image:
     pixels = np.asarray(image).astype(np.int64)
     if pixels.min() < 0 or pixels.max() > 65535:
         raise InputError(f"{name} holds pixels outside 16 bits ({pixels.min()} to {pixels.max()})")
-    return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
+    depth = 8 if pixels.max() > 255 or image.mode != "I" else 0  # mode I may hold 8 bits
+    return Image.fromarray((pixels >> depth).astype(np.uint8)).convert("RGB")
 
 
 def parse_color(text: str, channels: int) -> str:

@@ -10,6 +10,9 @@ from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.outputs import checked
 from limecli.types import Predictor, Task
 
+_LIBRARIES = {"sklearn", "numpy", "scipy", "builtins", "functools", "limecli", "imblearn",
+              "xgboost", "lightgbm", "catboost"}  # fmt: skip
+
 
 def adapt(model: Any, file: ModelFile, options: LoadOptions, format_name: str) -> Predictor:
     """Wrap a fitted estimator. Its `predict_fn` takes a DataFrame (tabular) or strings (text).
@@ -177,11 +180,26 @@ def _as_text_input(names: tuple[str, ...] | None) -> Callable[[Any], Any]:
 def _as_table_input(model: Any, names: tuple[str, ...] | None) -> Callable[[Any], Any]:
     """A model that saw names at fit gets a DataFrame, any other the bare values.
 
-    A first step that is not scikit-learn's own (a column selector, say) records no names yet may
-    need them: it gets the DataFrame too.
+    A part of the user's own (a column selector, say) records no names yet may need them: then the
+    model gets the DataFrame too.
     """
     if names is not None:
         return lambda frame: frame[list(names)]
-    if type(_first_step(model)).__module__.partition(".")[0] != "sklearn":
+    if any(_is_users_own(part) for part in _all_parts(model)):
         return lambda frame: frame
     return lambda frame: frame.to_numpy()
+
+
+def _all_parts(model: Any) -> list[Any]:
+    """The model and everything inside it, as far as `get_params` tells."""
+    try:
+        return [model, *model.get_params(deep=True).values()]
+    except Exception:  # a class that only looks like an estimator
+        return [model]
+
+
+def _is_users_own(part: Any) -> bool:
+    if not (callable(part) or hasattr(part, "fit") or hasattr(part, "predict")):
+        return False
+    home = getattr(part, "__module__", None) or type(part).__module__
+    return str(home).partition(".")[0] not in _LIBRARIES

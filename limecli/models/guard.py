@@ -133,6 +133,11 @@ class _GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
             module = "numpy._core" + module.removeprefix("numpy.core")
         found = STAND_INS.get((module, name))
         may_call = True
+        if found is None and not name.isidentifier():
+            raise ModelError(
+                f"{self._path} wants {module}.{name}, a name inside a name: refused",
+                "write that part as a function in a module of your own, and save the model again",
+            )
         if found is None:
             trusted = f"{module}.{name}" in self._trust
             if (module, name) not in trusted_names() and not trusted:

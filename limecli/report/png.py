@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import textwrap
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ class PngFormat:
 
     def render(self, report: Report) -> bytes:
         """The picture's bytes, equal for equal reports."""
+        logging.getLogger("matplotlib").setLevel(
+            logging.ERROR
+        )  # fonts and caches are its own affair
         item = next(item for item in report.explanations if isinstance(item, Explanation))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # glyphs that the font lacks show as boxes

@@ -91,7 +91,7 @@ def _head(item: Explanation, report: Report, limit: int | None) -> Text:
     scores = [score for n, score in enumerate(item.prediction) if n < 3 or score.index in explained]
     marks = [" <" if score.index in explained else "" for score in scores]
     names = _padded([clean(score.label) for score in scores])
-    values = _padded([words.number(score.value) for score in scores], right=True)
+    values = _padded([words.prediction(score.value, report) for score in scores], right=True)
     right = [f"{a}  {b}{mark}" for a, b, mark in zip(names, values, marks, strict=True)]
     least = 56 if limit is None or limit >= 80 else 0
     lefts = _padded([clean(line) for line in left], least=least)
@@ -132,8 +132,9 @@ def _attributions(
     hidden = len(surrogate.attributions) - len(shown)
     largest = max((abs(part.weight) for part in shown), default=0.0)
     heads = {"tabular": ["value"], "text": ["at"], "image": ["area", "centre (y, x)"]}[kind]
+    most = 10_000 if limit is None else max(10, limit // 4)
     columns = [
-        [head, *(clean(row[n]) for row in [_details(part, kind) for part in shown])]
+        [head, *(_cut(clean(row[n]), most) for row in [_details(part, kind) for part in shown])]
         for n, head in enumerate(heads)
     ]
     columns.append(["weight", *(words.weight(part.weight, largest) for part in shown)])

@@ -19,7 +19,8 @@ def clean(text: str) -> str:
 def fidelity_words(surrogate: Surrogate) -> str:
     """R² with the word for it: held out where measured, else in the sample it was fitted to."""
     held_out = surrogate.fidelity is not None
-    r2 = surrogate.fidelity if held_out else surrogate.r2_fit
+    exact = surrogate.fidelity if held_out else surrogate.r2_fit
+    r2 = None if exact is None else round(exact, 2)  # the word must fit the number shown
     if r2 is None:
         return "fidelity undefined: the model answers the same for every sample"
     word = "good" if r2 >= 0.7 else "fair" if r2 >= 0.3 else "low"
@@ -64,19 +65,28 @@ def title(item: Explanation, report: Report) -> str:
     if instance.kind == "tabular":
         column = report.settings.get("id_column")
         return f"{column} {instance.id}" if column else f"row {instance.id}"
-    return instance.path or {"image": "picture", "text": "text"}[instance.kind]
+    where = instance.path or {"image": "picture", "text": "text"}[instance.kind]
+    several = instance.kind == "text" and len(report.explanations) > 1
+    return f"{where}, line {instance.index + 1}" if several else where
+
+
+def prediction(value: float, report: Report) -> str:
+    """As `number`, but a regression may live on any scale: small values keep their digits."""
+    small = report.model["task"] == "regression" and 0 < abs(value) < 0.1
+    return f"{value:.4g}" if small else number(value)
 
 
 def question(surrogate: Surrogate, report: Report) -> str:
     """The heading over a label's attributions."""
     if report.model["task"] == "regression":
-        return f"why {surrogate.label} = {number(surrogate.model_prediction)}?"
+        return f"why {surrogate.label} = {prediction(surrogate.model_prediction, report)}?"
     return f"why {surrogate.label}?"
 
 
 def verdict(surrogate: Surrogate, report: Report) -> list[str]:
     """How far one label's weights can be trusted."""
-    local, model = number(surrogate.local_prediction), number(surrogate.model_prediction)
+    local = prediction(surrogate.local_prediction, report)
+    model = prediction(surrogate.model_prediction, report)
     lines = [fidelity_words(surrogate), f"surrogate {local}, model {model}"]
     if len("   ".join(lines)) <= 76:
         lines = ["   ".join(lines)]
