@@ -33,9 +33,7 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             _apply_config(self, ctx)
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-            return result
+            return super().invoke(ctx)
         except typer.Exit:
             raise
         except (Exception, KeyboardInterrupt) as error:

@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,10 +70,11 @@ def destinations(
         raise UsageError(f"--format {chosen} is not known", f"one of {', '.join(formats)}")
     for path in options.files:
         check_writable(path)
-        check_not_read(path, read)
     files = tuple((path, _by_suffix(path, formats)) for path in options.files)
     for path, fmt in files:
-        _check_names(path, fmt, instances)
+        for name in _names(path, fmt, instances):
+            check_writable(name)
+            check_not_read(name, read)
     if chosen is None and not files:
         chosen = "terminal"
     if chosen is not None and formats[chosen].one_each:
@@ -104,14 +106,16 @@ def _filled(template: str, instance: Instance) -> str:
     return template.replace("{stem}", safe).replace("{id}", safe)
 
 
-def _check_names(path: str, fmt: ReportFormat, instances: Sequence[Instance]) -> None:
+def _names(path: str, fmt: ReportFormat, instances: Sequence[Instance]) -> list[str]:
+    """The files behind a template. Raises UsageError when two explanations want the same one."""
     if not (fmt.one_each or "{stem}" in path or "{id}" in path):
-        return
-    names = [_filled(path, instance) for instance in instances]
-    twice = next((name for name in names if names.count(name) > 1), None)
+        return [path]
+    names = Counter(_filled(path, instance) for instance in instances)
+    twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
         hint = "put {id} or {stem} into the name" if "{" not in path else "give them other names"
         raise UsageError(f"-o {path}: several explanations would be written to {twice}", hint)
+    return list(names)
 
 
 def _split(template: str, fmt: ReportFormat, report: Report) -> list[tuple[str, Report]]:

@@ -185,7 +185,10 @@ def _as_table_input(model: Any, names: tuple[str, ...] | None) -> Callable[[Any]
     """
     if names is not None:
         return lambda frame: frame[list(names)]
-    if any(_is_users_own(part) for part in _all_parts(model)):
+    own = _is_users_own(_first_step(model))
+    if _n_features(model) is None:  # nothing of scikit-learn's own saw the table at fit
+        own = own or any(_is_users_own(part) for part in _all_parts(model))
+    if own:
         return lambda frame: frame
     return lambda frame: frame.to_numpy()
 

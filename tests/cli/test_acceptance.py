@@ -33,6 +33,9 @@ class Selector(TransformerMixin, BaseEstimator):
     def transform(self, X):
         return X[list(self.names)].to_numpy()
 
+def first_two(X):
+    return X[:, :2]
+
 class Spelling(ClassifierMixin, BaseEstimator):
     def fit(self, X, y):
         self.classes_ = np.unique(y)
@@ -47,10 +50,13 @@ FIT = """
 import joblib, own, pandas as pd
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer
 frame = pd.read_csv("rows.csv")
 union = make_union(own.Selector(["age"]), own.Selector(["size"]))
 model = make_pipeline(union, LogisticRegression()).fit(frame, frame["size"] > 0)
 joblib.dump(model, "union.joblib")
+table = make_pipeline(FunctionTransformer(own.first_two), LogisticRegression())
+joblib.dump(table.fit(frame.to_numpy(), frame["size"] > 0), "array.joblib")
 joblib.dump(own.Spelling().fit(frame, frame["code"] > 1), "spelling.joblib")
 """
 
@@ -72,6 +78,23 @@ def test_a_selector_inside_a_union_gets_its_columns(process, own):
     done = process("tabular", "union.joblib", "rows.csv", "-r", "0", "-n", "100",
                    "--trust", "own.Selector", cwd=own)  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_a_function_fitted_on_arrays_gets_arrays(process, own):
+    done = process("tabular", "array.joblib", "rows.csv", "-r", "0", "-n", "100",
+                   "--trust", "own.first_two", cwd=own)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_picture_is_not_replaced_by_its_explanation(fails, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = (SAMPLES / "digit-3.png").read_bytes()
+    (tmp_path / "digit.png").write_bytes(before)
+    refused = fails(
+        2, "image", SAMPLES / "digits.onnx", "digit.png", "-n", "20", "-o", "{stem}.png"
+    )
+    assert "would replace digit.png" in refused.stderr
+    assert (tmp_path / "digit.png").read_bytes() == before
 
 
 def test_a_model_that_spells_its_integers_is_noted(process, own):
