@@ -93,16 +93,23 @@ class _Bounded(io.RawIOBase):
         return len(chunk)
 
 
+def _zlib(stream: io.BytesIO) -> Any:
+    return BinaryZlibFile(stream, "rb")
+
+
+COMPRESSIONS: dict[bytes, Callable[[io.BytesIO], Any]] = {
+    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
+    b"\x5d\x00\x00": lzma.LZMAFile,
+    **dict.fromkeys((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), _zlib),
+}
+"""How a compressed file begins, and what opens it."""
+
+
 def _decompressed(data: bytes, path: Path) -> IO[bytes]:
     raw = io.BytesIO(data)
-    openers: tuple[tuple[bytes, Callable[[io.BytesIO], Any]], ...] = (
-        (b"\x1f\x8b", lambda f: gzip.GzipFile(fileobj=f)),
-        (b"BZh", bz2.BZ2File),
-        (b"\xfd7zXZ", lzma.LZMAFile),
-        (b"\x5d\x00\x00", lzma.LZMAFile),
-        (b"\x78", lambda f: BinaryZlibFile(f, "rb")),
-    )
-    for magic, opener in openers:
+    for magic, opener in COMPRESSIONS.items():
         if data.startswith(magic):
             limit = min(MAX_BYTES, (256 << 20) + MAX_RATIO * len(data))
             return io.BufferedReader(_Bounded(opener(raw), path, limit))

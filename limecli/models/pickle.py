@@ -8,12 +8,9 @@ import sys
 import warnings
 from dataclasses import replace
 
-from limecli.models.guard import guarded_load
+from limecli.models.guard import COMPRESSIONS, guarded_load
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.types import Predictor
-
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x5d\x00\x00", b"\x78\x01", b"\x78\x5e",
-               b"\x78\x9c", b"\x78\xda")  # fmt: skip
 
 
 class PickleLoader:
@@ -26,7 +23,7 @@ class PickleLoader:
         data = file.data
         if data[0] == 0x80 and len(data) > 1 and data[1] <= 5:
             return True
-        return data.startswith(_COMPRESSED) or _is_protocol_0(data)
+        return data.startswith(tuple(COMPRESSIONS)) or _is_protocol_0(data)
 
     def load(self, file: ModelFile, options: LoadOptions) -> Predictor:
         """Unpickle and adapt. Raises ModelError for what is refused, damaged or no model."""
