@@ -29,14 +29,16 @@ class Predictor:
     `float[n, n_features]` of codes once bound to columns; image: `uint8[n, h, w, 3]`; text: a list
     of n strings) and returns `float[n, n_outputs]`, checked: finite, and for classification rows
     that sum to 1 (unless its labels are independent). Regression has one output. `text_features`
-    must keep the spelling that they have in the file, though they look like numbers.
+    must keep the spelling that they have in the file, though they look like numbers. `sha256` is
+    None for what is no file. `fitted` is the model itself, from which a background may be
+    recovered.
     """
 
     predict_fn: PredictFn
     task: Task
     class_names: tuple[str, ...]
     path: str
-    sha256: str
+    sha256: str | None
     format: str
     estimator: str
     feature_names: tuple[str, ...] | None = None
@@ -45,6 +47,59 @@ class Predictor:
     input_shape: tuple[int | None, ...] | None = None
     output: str = "probability"
     preprocess: str | None = None
+    notes: tuple[str, ...] = ()
+    fitted: Any = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A node of an estimator tree: where it hangs, what it is, and what is inside it.
+
+    `count` says that so many alike hang there.
+    """
+
+    name: str
+    estimator: str
+    parts: tuple[Part, ...] = ()
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a graph, by its name. None in `shape` is a free size."""
+
+    name: str
+    type: str
+    shape: tuple[int | None, ...] | None = None
+
+
+@dataclass(frozen=True)
+class WantedName:
+    """A global that a pickle asks for, as "module.Name", and whether it may have it."""
+
+    name: str
+    trusted: bool
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says of itself, nothing in it run. None and () mean: it does not say.
+
+    `saved_with` maps libraries to the versions that the file records. `missing` are sentences:
+    what loading it here would lack.
+    """
+
+    format: str
+    estimator: Part | None = None
+    task: Task | None = None
+    class_names: tuple[str, ...] | None = None
+    feature_names: tuple[str, ...] | None = None
+    n_features: int | None = None
+    inputs: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = ()
+    saved_with: Mapping[str, str] = field(default_factory=dict)
+    wants: tuple[WantedName, ...] = ()
+    missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -110,14 +165,19 @@ class Column:
 
 @dataclass(frozen=True)
 class Background:
-    """How the features are spread: kilobytes of statistics, no training row."""
+    """How the features are spread: kilobytes of statistics, no training row.
+
+    `rows` is None when nobody knows how many there were. `recovered_from` names the parts of the
+    model that told, when the background came out of it.
+    """
 
     columns: tuple[Column, ...]
     discretizer: str
-    rows: int
+    rows: int | None
     source: Literal["file", "sidecar", "model", "rows"]
     path: str | None = None
     sha256: str | None = None
+    recovered_from: tuple[str, ...] = ()
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from limecli import __version__
-from limecli.cli import explain, files
+from limecli.cli import explain, files, inspect
 from limecli.cli.console import Console, failed, keep_stdout_clean, use
 from limecli.errors import UsageError
 
@@ -49,6 +49,10 @@ def _config() -> dict[str, Any]:
         raise UsageError(f"{CONFIG} cannot be read: {error}") from None
 
 
+def _runs_code(own: dict[str, Any]) -> bool:
+    return bool({"trust", "trust_pickle"} & own.keys()) or ":" in str(own.get("preprocess", ""))
+
+
 def _apply_config(group: TyperGroup, ctx: Any) -> None:
     """Fill defaults from limecli.toml in the working directory: [tabular] seed = 1, or seed = 1."""
     content = _config()
@@ -77,7 +81,10 @@ def _apply_config(group: TyperGroup, ctx: Any) -> None:
             if written.replace("-", "_") not in options[name]:
                 raise UsageError(f"{CONFIG}: {name} has no option {written!r}")
             put(name, written.replace("-", "_"), value)
-    if any("trust" in own or ":" in str(own.get("preprocess", "")) for own in defaults.values()):
+    if any(
+        {"trust", "trust_pickle"} & own.keys() or ":" in str(own.get("preprocess", ""))
+        for own in defaults.values()
+    ):
         raise UsageError(
             f"{CONFIG} must not say what to trust or run", "give it on the command line"
         )
@@ -123,6 +130,7 @@ def root(
 
 explain.register(app)
 files.register(app)
+inspect.register(app)
 
 
 def main() -> None:

@@ -21,7 +21,14 @@ from limecli.cli.run import Run
 from limecli.errors import InputError, UsageError
 from limecli.types import Skipped
 
-MODEL = Annotated[str, typer.Argument(metavar="MODEL", help="The model file.", show_default=False)]
+MODEL = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Model file, MLflow folder, package.module:function (its code runs) or URL.",
+        show_default=False,
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:

@@ -147,6 +147,14 @@ class ModelOptions:
             allow_from_autoenv=False,
         ),
     ] = None
+    trust_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--trust-pickle",
+            help="Let a pickle run whatever it holds: only for a file that you made yourself.",
+            allow_from_autoenv=False,
+        ),
+    ] = False
 
 
 @dataclass

@@ -68,13 +68,16 @@ class Run:
             independent=activation is ActivationName.none,
             class_names=self._class_names(model_options.class_names),
             trust=frozenset(model_options.trust or ()),
+            trust_pickle=model_options.trust_pickle,
+            batch_size=lime.batch_size,
             preprocess=preprocess,
         )
         self.predictor = load_model(model, self._load)
         self.notes(self.predictor.notes)
+        sha256 = (self.predictor.sha256 or "none")[:12]
         console.detail(
-            f"{self.predictor.estimator} from {self.predictor.format}, sha256"
-            f" {self.predictor.sha256[:12]}, loaded in {time.monotonic() - self._clock:.2f} s"
+            f"{self.predictor.estimator} from {self.predictor.format}, sha256 {sha256},"
+            f" loaded in {time.monotonic() - self._clock:.2f} s"
         )
 
     @staticmethod

@@ -1,47 +1,64 @@
-"""Opens a model file of any registered format, recognised by its content."""
+"""Opens a model of any registered format, recognised by its content."""
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
-
 from limecli import registry
 from limecli.errors import ModelError
-from limecli.models.interface import LoadOptions, ModelFile, ModelLoader
-from limecli.types import Predictor
+from limecli.models.interface import LoadOptions, ModelFile, ModelLoader, missing_packages
+from limecli.types import ModelInfo, Predictor
 
 
-def read_model_file(path: str) -> ModelFile:
-    """Read a model file whole. Raises ModelError in one sentence when that cannot be done."""
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such model file") from None
-    except IsADirectoryError:
-        raise ModelError(
-            f"{path} is a directory, not a model file", "give the file inside it"
-        ) from None
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
-    if not data:
-        raise ModelError(f"{path} is empty")
-    return ModelFile(Path(path), data, hashlib.sha256(data).hexdigest())
+def find_loader(file: ModelFile) -> tuple[str, ModelLoader]:
+    """The first registered format that recognises the content, and its name.
 
-
-def load_model(path: str, options: LoadOptions) -> Predictor:
-    """Open `path` with the first registered format that recognises its content.
-
-    Raises ModelError when none does, PredictError when the model has no output to explain.
+    Raises ModelError when the file is missing, empty, or of no known format.
     """
-    file = read_model_file(path)
+    if file.is_file and not file.head:
+        raise ModelError(f"{file.name} is empty")
     for name in registry.available(registry.MODELS):
         loader: ModelLoader = registry.load(registry.MODELS, name)()
         if loader.matches(file):
-            return loader.load(file, options)
-    what = "plain text" if _is_text(file.data[:4096]) else "of no format that limecli knows"
+            return name, loader
+    if file.is_folder:
+        raise ModelError(
+            f"{file.name} is a folder, but not one of MLflow's with a model in it",
+            "give the model file inside it",
+        )
+    if not file.is_file:
+        raise ModelError(f"{file.name}: no such model file")
+    what = "plain text" if _is_text(file.head[:4096]) else "of no format that limecli knows"
     raise ModelError(
-        f"{path} is not a model file: its content is {what}",
+        f"{file.name} is not a model file: its content is {what}",
         "limecli formats lists what can be read",
+    )
+
+
+def load_model(path: str, options: LoadOptions) -> Predictor:
+    """Open `path`. Raises ModelError, or PredictError when the model has no output to explain."""
+    file = ModelFile(path)
+    name, loader = find_loader(file)
+    missing = missing_packages(loader.requires)
+    if missing:
+        raise ModelError(*_needs(name, missing))
+    return loader.load(file, options)
+
+
+def inspect_model(path: str, options: LoadOptions) -> tuple[ModelFile, ModelInfo]:
+    """What is in `path`, nothing in it run; little when the packages that read it are missing."""
+    file = ModelFile(path)
+    name, loader = find_loader(file)
+    missing = missing_packages(loader.requires)
+    if missing:
+        return file, ModelInfo(format=name, missing=("; ".join(_needs(name, missing)),))
+    return file, loader.inspect(file, options)
+
+
+def _needs(name: str, missing: list[str]) -> tuple[str, str]:
+    packages = " and ".join(missing)
+    verb = "are" if len(missing) > 1 else "is"
+    return (
+        f"{name} models need {packages}, which {verb} not installed",
+        f"install it: pip install 'limecli[{name}]'",
     )
 
 

@@ -44,6 +44,7 @@ def adapt(model: Any, file: ModelFile, options: LoadOptions, format_name: str) -
         feature_names=names,
         n_features=_n_features(model),
         output=options.output,
+        fitted=model,
     )
 
 

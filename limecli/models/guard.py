@@ -10,6 +10,7 @@ be called, and `guard_calls.py` looks at what they are called with.
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import importlib
 import io
@@ -25,8 +26,10 @@ from typing import IO, Any
 from joblib.compressor import BinaryZlibFile
 from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
 
+from limecli import registry
 from limecli.errors import ModelError
 from limecli.models.guard_calls import STAND_INS, UnknownUse, check_call, check_state
+from limecli.models.interface import ModelFile
 
 MAX_BYTES = 8 << 30  # what a file may decompress to, at most
 MAX_DEPTH = 200  # tuples inside tuples
@@ -46,14 +49,39 @@ def trusted_names() -> dict[tuple[str, str], bool]:
     return {(words[0], words[1]): words[2:] == ["call"] for words in lines}
 
 
-def guarded_load(data: bytes, path: Path, trust: frozenset[str] = frozenset()) -> Any:
-    """Unpickle a plain pickle or a joblib file, compressed or not.
+class UntrustedNameError(ModelError):
+    """A pickle asks for a global that is not in the table."""
 
-    `trust` holds further "module.Name" strings that the user vouches for. Raises ModelError naming
-    the first global that is not trusted, or saying how the file is damaged.
+    def __init__(self, message: str, hint: str, name: str) -> None:
+        super().__init__(message, hint)
+        self.name = name
+
+
+class MismatchError(ModelError):
+    """The libraries installed here cannot rebuild what the pickle holds."""
+
+
+def guarded_load(file: ModelFile, trust: frozenset[str] = frozenset()) -> Any:
+    """Unpickle a plain pickle or a joblib file, compressed or not, in one pass over its bytes.
+
+    `trust` holds further "module.Name" strings that the user vouches for. Raises
+    UntrustedNameError for the first global that is not trusted, MismatchError when the installed
+    libraries do not fit, or a ModelError that says how the file is damaged.
     """
+    return read_pickle(file, lambda stream: GuardedUnpickler(file.name, stream, trust))
+
+
+def unguarded_load(file: ModelFile) -> Any:
+    """Unpickle a file whatever it wants: its code runs. For users who say that it may."""
+    return read_pickle(file, lambda stream: _TrustingUnpickler(file.name, stream))
+
+
+def read_pickle(file: ModelFile, unpickler: Callable[[IO[bytes]], NumpyUnpickler]) -> Any:
+    """Run an unpickler over a file's decompressed bytes, every failure told in one sentence."""
+    path = file.name
     try:
-        return _GuardedUnpickler(path, _decompressed(data, path), trust).load()
+        with file.stream() as stream:
+            return unpickler(_decompressed(stream, file)).load()
     except ModelError:
         raise
     except UnknownUse as error:
@@ -61,7 +89,7 @@ def guarded_load(data: bytes, path: Path, trust: frozenset[str] = frozenset()) -
     except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
         if "EOF" in str(error):  # joblib's word for an array that is cut short
             raise ModelError(f"{path} is a damaged pickle: {_first_line(error)}") from error
-        raise ModelError(
+        raise MismatchError(
             f"{path} cannot be rebuilt with the libraries installed here: {_first_line(error)}",
             "install the library versions that the model was saved with",
         ) from error
@@ -78,7 +106,7 @@ def _first_line(error: BaseException) -> str:
 class _Bounded(io.RawIOBase):
     """A decompressor's output, cut off with an error past MAX_BYTES."""
 
-    def __init__(self, stream: IO[bytes], path: Path, limit: int) -> None:
+    def __init__(self, stream: IO[bytes], path: str, limit: int) -> None:
         self._stream, self._path, self._limit, self._left = stream, path, limit, limit
 
     def readable(self) -> bool:
@@ -93,11 +121,11 @@ class _Bounded(io.RawIOBase):
         return len(chunk)
 
 
-def _zlib(stream: io.BytesIO) -> Any:
+def _zlib(stream: IO[bytes]) -> Any:
     return BinaryZlibFile(stream, "rb")
 
 
-COMPRESSIONS: dict[bytes, Callable[[io.BytesIO], Any]] = {
+COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ": lzma.LZMAFile,
@@ -107,13 +135,20 @@ COMPRESSIONS: dict[bytes, Callable[[io.BytesIO], Any]] = {
 """How a compressed file begins, and what opens it."""
 
 
-def _decompressed(data: bytes, path: Path) -> IO[bytes]:
-    raw = io.BytesIO(data)
+def _decompressed(raw: IO[bytes], file: ModelFile) -> IO[bytes]:
     for magic, opener in COMPRESSIONS.items():
-        if data.startswith(magic):
-            limit = min(MAX_BYTES, (256 << 20) + MAX_RATIO * len(data))
-            return io.BufferedReader(_Bounded(opener(raw), path, limit))
+        if file.head.startswith(magic):
+            limit = min(MAX_BYTES, (256 << 20) + MAX_RATIO * file.size)
+            return io.BufferedReader(_Bounded(opener(raw), file.name, limit))
     return raw
+
+
+def present_name(module: str) -> str:
+    """What a module is called today that an older library or Python called otherwise."""
+    module = _RENAMED.get(module, module)
+    if module == "numpy.core" or module.startswith("numpy.core."):
+        module = "numpy._core" + module.removeprefix("numpy.core")
+    return module
 
 
 def _imported(module: str) -> Any:
@@ -122,32 +157,42 @@ def _imported(module: str) -> Any:
     return importlib.import_module(module)
 
 
-class _GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
+def replaced_main(module: str, name: str, trust: frozenset[str]) -> str:
+    """The module that now holds a class which lived in the script that saved the model.
+
+    It is one that the user trusts under the same name: `--trust mymodule.Name` lets a pickle that
+    wants `__main__.Name` have it.
+    """
+    homes = [known.rpartition(".")[0] for known in trust if known.rpartition(".")[2] == name]
+    return homes[0] if module == "__main__" and len(homes) == 1 else module
+
+
+class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
     """joblib's pure-Python unpickler (it reads plain pickles as well) behind the table."""
 
     dispatch = NumpyUnpickler.dispatch.copy()
 
-    def __init__(self, path: Path, stream: IO[bytes], trust: frozenset[str]) -> None:
-        super().__init__(str(path), stream, ensure_native_byte_order=True)
+    def __init__(self, path: str, stream: IO[bytes], trust: frozenset[str]) -> None:
+        super().__init__(path, stream, ensure_native_byte_order=True)
         self._path, self._trust = path, trust
         # What find_class gave out, by identity: (the object, its name, whether it may be called).
         self._globals: dict[int, tuple[Any, str, bool]] = {}
         self._depths: dict[int, int] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        module = _RENAMED.get(module, module)
-        if module == "numpy.core" or module.startswith("numpy.core."):
-            module = "numpy._core" + module.removeprefix("numpy.core")
-        found = STAND_INS.get((module, name))
+        module = replaced_main(present_name(module), name, self._trust)
+        trusted = f"{module}.{name}" in self._trust
+        found = None if trusted else STAND_INS.get((module, name))
         may_call = True
-        if found is None and not name.isidentifier():
-            raise ModelError(
-                f"{self._path} wants {module}.{name}, a name inside a name: refused",
-                "write that part as a function in a module of your own, and save the model again",
-            )
         if found is None:
-            trusted = f"{module}.{name}" in self._trust
-            if (module, name) not in trusted_names() and not trusted:
+            if not trusted and not name.isidentifier():
+                raise UntrustedNameError(
+                    f"{self._path} wants {module}.{name}, a name inside a name: refused",
+                    "write that part as a function in a module of your own, and save the model"
+                    " again",
+                    f"{module}.{name}",
+                )
+            if not trusted and (module, name) not in trusted_names():
                 raise _refusal(self._path, module, name)
             may_call = trusted or trusted_names()[module, name]
             found = self._import(module, name)
@@ -155,14 +200,24 @@ class _GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
         return found
 
     def _import(self, module: str, name: str) -> Any:
+        library = module.partition(".")[0]
         try:
-            return getattr(_imported(module), name)
-        except (ImportError, AttributeError):
-            library = module.partition(".")[0]
-            raise ModelError(
+            return functools.reduce(getattr, name.split("."), _imported(module))
+        except (ImportError, AttributeError) as error:
+            if isinstance(error, ModuleNotFoundError) and error.name == library:
+                raise ModelError(
+                    f"{self._path} needs {module}.{name}, but {library} is not installed",
+                    install_line(library),
+                ) from None
+            raise MismatchError(
                 f"{self._path} needs {module}.{name}, which the installed {library} does not have",
                 f"install the version of {library} that the model was saved with",
             ) from None
+        except Exception as error:  # a module of the user's own may raise anything
+            raise ModelError(
+                f"{self._path} needs {module}.{name}, but importing {module} raised"
+                f" {type(error).__name__}: {_first_line(error)}"
+            ) from error
 
     def _refused(self, what: str) -> ModelError:
         return ModelError(f"{self._path} wants {what}: refused")
@@ -211,8 +266,11 @@ class _GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
         if wrapper.dtype.hasobject:
             # The array's objects are a pickle of their own: it goes through the same guard, which
             # joblib's own reader does only for find_class.
-            return _GuardedUnpickler(self._path, self.file_handle, self._trust).load()
+            return self._inner().load()
         return NumpyArrayWrapper.read(wrapper, self, self.ensure_native_byte_order)
+
+    def _inner(self) -> NumpyUnpickler:
+        return GuardedUnpickler(self._path, self.file_handle, self._trust)
 
     def _bounded(self) -> None:
         # Hashing a tuple of tuples of tuples ... overruns the interpreter's stack.
@@ -224,34 +282,59 @@ class _GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
         self._depths[id(top)] = depth
 
 
-def _tuple_loader(opcode: bytes) -> Callable[[_GuardedUnpickler], None]:
+def _tuple_loader(opcode: bytes) -> Callable[[GuardedUnpickler], None]:
     plain = NumpyUnpickler.dispatch[opcode[0]]
 
-    def load(unpickler: _GuardedUnpickler) -> None:
+    def load(unpickler: GuardedUnpickler) -> None:
         plain(unpickler)
         unpickler._bounded()
 
     return load
 
 
-_dispatch: dict[int, Callable[[_GuardedUnpickler], None]] = _GuardedUnpickler.dispatch
-_dispatch[pickle.REDUCE[0]] = _GuardedUnpickler.load_reduce
-_dispatch[pickle.NEWOBJ[0]] = _GuardedUnpickler.load_newobj
-_dispatch[pickle.BUILD[0]] = _GuardedUnpickler.load_build
-_dispatch[pickle.INST[0]] = _GuardedUnpickler.load_inst
+_dispatch: dict[int, Callable[[GuardedUnpickler], None]] = GuardedUnpickler.dispatch
+_dispatch[pickle.REDUCE[0]] = GuardedUnpickler.load_reduce
+_dispatch[pickle.NEWOBJ[0]] = GuardedUnpickler.load_newobj
+_dispatch[pickle.BUILD[0]] = GuardedUnpickler.load_build
+_dispatch[pickle.INST[0]] = GuardedUnpickler.load_inst
 for _opcode in (pickle.OBJ, pickle.NEWOBJ_EX):
-    _dispatch[_opcode[0]] = _GuardedUnpickler.load_rare
+    _dispatch[_opcode[0]] = GuardedUnpickler.load_rare
 for _opcode in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
     _dispatch[_opcode[0]] = _tuple_loader(_opcode)
 
 
-def _refusal(path: Path, module: str, name: str) -> ModelError:
+class _TrustingUnpickler(NumpyUnpickler):  # type: ignore[misc]
+    """joblib's own, but for the names that libraries have changed."""
+
+    def __init__(self, path: str, stream: IO[bytes]) -> None:
+        super().__init__(path, stream, ensure_native_byte_order=True)
+
+    def find_class(self, module: str, name: str) -> Any:
+        return super().find_class(present_name(module), name)
+
+
+_PACKAGES = {"sklearn": "scikit-learn", "imblearn": "imbalanced-learn",
+             "category_encoders": "category-encoders", "PIL": "pillow"}  # fmt: skip
+
+
+def install_line(library: str) -> str:
+    """How to get a library that is not there, as a hint; "" when nobody knows its package."""
+    if library in registry.available(registry.MODELS):
+        return f"install it: pip install 'limecli[{library}]'"
+    known = {module for module, _ in trusted_names()}
+    if any(module.partition(".")[0] == library for module in known):
+        return f"install it: pip install {_PACKAGES.get(library, library)}"
+    return f"modules are looked for in {Path.cwd()} and in this environment"
+
+
+def _refusal(path: str, module: str, name: str) -> UntrustedNameError:
     what = f"{path} wants {module}.{name}, which is not on limecli's list of trusted names: refused"
     if module == "__main__":
-        return ModelError(
+        return UntrustedNameError(
             what,
             f"the class {name} lived in the script that saved the model: move it into a module,"
-            f" save the model again, and pass --trust yourmodule.{name} (the working directory is"
-            " searched)",
+            f" say mymodule.py in {Path.cwd()}, and pass --trust mymodule.{name}",
+            f"{module}.{name}",
         )
-    return ModelError(what, f"if you wrote this file and know the name: --trust {module}.{name}")
+    hint = f"if you wrote this file and know the name: --trust {module}.{name}"
+    return UntrustedNameError(what, hint, f"{module}.{name}")

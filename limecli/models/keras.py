@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-import io
 import os
 import sys
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from limecli.errors import ModelError, PredictError
 from limecli.models.interface import LoadOptions, ModelFile
+from limecli.models.keras_config import describe_config
 from limecli.models.outputs import checked, in_fixed_batches
 from limecli.models.pictures import (
     PictureInput,
@@ -25,7 +24,7 @@ from limecli.models.pictures import (
     preprocessor,
     to_model_scale,
 )
-from limecli.types import Predictor, Task
+from limecli.types import ModelInfo, Predictor, Task
 
 BACKENDS = ("tensorflow", "torch", "jax", "openvino")
 _PICTURES, _ROWS = 32, 1024  # batch sizes
@@ -35,19 +34,11 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 class KerasLoader:
     """Loads with `safe_mode`, so a Lambda layer's code is refused, and without compiling."""
 
-    requires = ("keras",)
+    requires = ("keras", "h5py")
 
     def matches(self, file: ModelFile) -> bool:
         """HDF5, or a zip with Keras' own configuration."""
-        if file.data.startswith(_HDF5):
-            return True
-        if not file.data.startswith(b"PK"):
-            return False
-        try:
-            names = zipfile.ZipFile(io.BytesIO(file.data)).namelist()
-        except zipfile.BadZipFile:
-            return False
-        return "config.json" in names and "metadata.json" in names
+        return file.head.startswith(_HDF5) or {"config.json", "metadata.json"} <= file.zip_names
 
     def load(self, file: ModelFile, options: LoadOptions) -> Predictor:
         """Raises ModelError for what Keras refuses or cannot read, with its reason in one line."""
@@ -92,6 +83,10 @@ class KerasLoader:
             notes=notes,
         )
 
+    def inspect(self, file: ModelFile, options: LoadOptions) -> ModelInfo:
+        """The layers that the file's own configuration names. Keras is not even imported."""
+        return describe_config(file, file.head.startswith(_HDF5))
+
 
 def _predict(model: Any, batch: Any, size: int) -> Any:
     # Every back end but torch compiles for each batch size that it meets, and OpenVINO in Keras
@@ -102,8 +97,6 @@ def _predict(model: Any, batch: Any, size: int) -> Any:
 def import_keras() -> Any:
     """Import Keras on the first backend that is installed, unless KERAS_BACKEND names one."""
     missing = "install it: pip install 'limecli[keras]'"
-    if importlib.util.find_spec("keras") is None:
-        raise ModelError("Keras models need the package keras, which is not installed", missing)
     if "KERAS_BACKEND" not in os.environ and "keras" not in sys.modules:
         found = [name for name in BACKENDS if importlib.util.find_spec(name)]
         if not found:
@@ -140,7 +133,7 @@ def _quiet() -> Iterator[None]:
 
 def _load(keras: Any, file: ModelFile) -> Any:
     # Keras goes by the suffix, people do not: give it the bytes under the suffix they deserve.
-    suffix = ".h5" if file.data.startswith(_HDF5) else ".keras"
+    suffix = ".h5" if file.head.startswith(_HDF5) else ".keras"
     with tempfile.TemporaryDirectory(prefix="limecli-") as folder, _quiet():
         copy = Path(folder) / f"model{suffix}"
         copy.write_bytes(file.data)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from limecli.errors import ModelError, PredictError
@@ -18,7 +18,7 @@ from limecli.models.pictures import (
     preprocessor,
     to_model_scale,
 )
-from limecli.types import Predictor
+from limecli.types import ModelInfo, Part, Port, Predictor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,7 @@ class OnnxLoader:
 
     def matches(self, file: ModelFile) -> bool:
         """The bytes parse as a ModelProto's top level, and a graph is among its fields."""
-        return file.data[0] == 0x08 and _has_graph(file.data)
+        return file.head[:1] == b"\x08" and _has_graph(file.data)
 
     def load(self, file: ModelFile, options: LoadOptions) -> Predictor:
         """Raises ModelError when a package is missing or onnxruntime refuses the file."""
@@ -88,6 +88,29 @@ class OnnxLoader:
             notes=notes,
         )
 
+    def inspect(self, file: ModelFile, options: LoadOptions) -> ModelInfo:
+        """The graph's inputs, outputs, classes and operator sets."""
+        session, graph = _open(file)
+        producer = session.get_modelmeta().producer_name
+        info = ModelInfo(
+            format="onnx",
+            estimator=Part("", _estimator(graph.name)),
+            inputs=tuple(_port(item) for item in session.get_inputs()),
+            outputs=tuple(_port(item) for item in session.get_outputs()),
+            notes=(f"made by {producer}",) if producer else (),
+        )
+        try:
+            scores = find_scores(session, graph, file)
+        except PredictError:  # outputs of a kind that cannot be explained can still be listed
+            return info
+        task = task_of(scores, len(session.get_outputs()) > len(scores.names), options)
+        names = _names(scores) if task == "classification" else ()
+        return replace(info, task=task, class_names=names or None)
+
+
+def _port(item: Any) -> Port:
+    return Port(item.name, item.type, _shape(item))
+
 
 def _has_graph(data: bytes) -> bool:
     """Walk protobuf's top level: tag, then skip. A cut file still counts once its graph began."""
@@ -116,12 +139,6 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
 
 
 def _open(file: ModelFile) -> tuple[Any, Any]:
-    for package in OnnxLoader.requires:
-        if importlib.util.find_spec(package) is None:
-            raise ModelError(
-                f"ONNX models need the package {package}, which is not installed",
-                "install it: pip install 'limecli[onnx]'",
-            )
     import onnx
     import onnxruntime
 

@@ -7,10 +7,21 @@ import pickletools
 import sys
 import warnings
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-from limecli.models.guard import COMPRESSIONS, guarded_load
+from limecli.errors import LimecliError, ModelError
+from limecli.models.guard import (
+    COMPRESSIONS,
+    MismatchError,
+    UntrustedNameError,
+    guarded_load,
+    unguarded_load,
+)
 from limecli.models.interface import LoadOptions, ModelFile
-from limecli.types import Predictor
+from limecli.types import ModelInfo, Predictor
+
+_TORCH_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # what torch.save wrote before it wrote zips
 
 
 class PickleLoader:
@@ -20,42 +31,109 @@ class PickleLoader:
 
     def matches(self, file: ModelFile) -> bool:
         """Protocol 2 and later have a magic byte, joblib may compress, older ones must parse."""
-        data = file.data
-        if data[0] == 0x80 and len(data) > 1 and data[1] <= 5:
-            return True
-        return data.startswith(tuple(COMPRESSIONS)) or _is_protocol_0(data)
+        head = file.head
+        if head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5:
+            return not head[2:].startswith(_TORCH_MAGIC)
+        return head.startswith(tuple(COMPRESSIONS)) or _is_protocol_0(file)
 
     def load(self, file: ModelFile, options: LoadOptions) -> Predictor:
         """Unpickle and adapt. Raises ModelError for what is refused, damaged or no model."""
         from limecli.models.estimator import adapt
 
-        if options.trust and "" not in sys.path:
+        if (options.trust or options.trust_pickle) and "" not in sys.path:
             sys.path.append("")  # a trusted module of the user's own lies beside the work
         with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("always")
-            model = guarded_load(file.data, file.path, options.trust)
-        predictor = adapt(model, file, options, format_name="pickle")
-        return replace(predictor, notes=(*_version_notes(caught), *predictor.notes))
+            model = _unpickled(file, options)
+        skew = _skew(caught)
+        try:
+            predictor = adapt(model, file, options, format_name="pickle")
+        except LimecliError:
+            raise
+        except Exception as error:  # attributes that another version's methods expect
+            raise _mismatch(file, options.trust, str(error)) from error
+        notes = (
+            [f"saved with {skew}: predictions may differ from those at the time"] if skew else []
+        )
+        if options.trust_pickle:
+            notes.append(f"--trust-pickle: any code in {file.name} has run")
+        predictor = replace(predictor, notes=(*notes, *predictor.notes))
+        return _hinting(predictor, skew) if skew else predictor
+
+    def inspect(self, file: ModelFile, options: LoadOptions) -> ModelInfo:
+        """What the pickle holds and wants, read without running it."""
+        from limecli.models.anatomy import describe_pickle
+
+        return describe_pickle(file, options.trust)
 
 
-def _is_protocol_0(data: bytes) -> bool:
-    if data[:1] not in b"(c]}lidNIFSVLg":
+def _unpickled(file: ModelFile, options: LoadOptions) -> Any:
+    if options.trust_pickle:
+        return unguarded_load(file)
+    try:
+        return guarded_load(file, options.trust)
+    except UntrustedNameError as error:
+        from limecli.models.inert import all_untrusted
+
+        raise all_untrusted(file, options.trust, error) from None
+    except MismatchError as error:
+        raise _mismatch(file, options.trust, error.message) from error
+
+
+def _mismatch(file: ModelFile, trust: frozenset[str], what: str) -> ModelError:
+    """The failure of loading, with the versions that explain it where the file tells them."""
+    from limecli.models.inert import read_inert
+
+    what = what if file.name in what else f"{file.name} cannot be used: {' '.join(what.split())}"
+    for library, saved in read_inert(file, trust).versions.items():
+        installed = version(library)
+        if saved != installed:
+            return ModelError(
+                f"{what[:300]} (saved with {library} {saved}, installed is {installed})",
+                f"install the version that it was saved with: pip install '{library}=={saved}'",
+            )
+    return ModelError(what[:400], "install the library versions that the model was saved with")
+
+
+def _skew(caught: list[warnings.WarningMessage]) -> str:
+    """One line in place of one warning per tree; "" when the versions are the same."""
+    for warning in caught:
+        saved = getattr(warning.message, "original_sklearn_version", None)
+        if saved:
+            return f"scikit-learn {saved}, loaded with {_installed('scikit-learn')}"
+    return ""
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "another"
+
+
+def _hinting(predictor: Predictor, skew: str) -> Predictor:
+    """A predictor whose failures mention that the versions differ."""
+    saved = skew.split()[1].rstrip(",")
+
+    def predict_fn(batch: Any) -> Any:
+        try:
+            return predictor.predict_fn(batch)
+        except LimecliError as error:
+            if isinstance(error.__cause__, AttributeError | TypeError | KeyError):
+                error.message += f" (saved with {skew})"
+                error.hint = (
+                    "install the version that it was saved with:"
+                    f" pip install 'scikit-learn=={saved}'"
+                )
+            raise
+
+    return replace(predictor, predict_fn=predict_fn)
+
+
+def _is_protocol_0(file: ModelFile) -> bool:
+    if file.head[:1] not in tuple(bytes([byte]) for byte in b"(c]}lidNIFSVLg"):
         return False
     try:
-        return sum(1 for _ in pickletools.genops(data)) > 1
+        return sum(1 for _ in pickletools.genops(file.data)) > 1
     except Exception:  # genops raises many kinds for bytes that are not opcodes
         return False
-
-
-def _version_notes(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
-    """One line in place of one warning per tree."""
-    for warning in caught:
-        message = warning.message
-        saved = getattr(message, "original_sklearn_version", None)
-        if saved:
-            current = getattr(message, "current_sklearn_version", "another")
-            return (
-                f"saved with scikit-learn {saved}, loaded with {current}:"
-                " predictions may differ from those at the time",
-            )
-    return ()

@@ -106,7 +106,7 @@ REPORT_SCHEMA: dict[str, Any] = {
         }),
         "model": _object({
             "path": _STRING,
-            "sha256": _SHA256,
+            "sha256": {"anyOf": [_SHA256, {"type": "null"}]},
             "format": _STRING,
             "estimator": _STRING,
             "task": {"enum": ["classification", "regression"]},
@@ -119,7 +119,7 @@ REPORT_SCHEMA: dict[str, Any] = {
                 "source": {"enum": ["file", "sidecar", "model", "rows"]},
                 "path": _STRING_OR_NULL,
                 "sha256": {"anyOf": [_SHA256, {"type": "null"}]},
-                "rows": _COUNT,
+                "rows": {"type": ["integer", "null"], "minimum": 1},
             }),
         ]},
         "settings": _object({

@@ -7,7 +7,6 @@ import io
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ import sklearn
 
 from limecli.errors import ModelError
 from limecli.models.guard import guarded_load
+from limecli.models.interface import ModelFile
 
 
 class Assembler:
@@ -43,7 +43,7 @@ class Assembler:
 
 def refused(code, *words):
     with pytest.raises(ModelError) as error:
-        guarded_load(code, Path("evil.pkl"))
+        guarded_load(ModelFile("evil.pkl", code))
     assert "evil.pkl" in error.value.message
     for word in words:
         assert word in error.value.message
@@ -67,7 +67,7 @@ def test_a_distribution_brings_no_source_code(marker, cls):
 def test_a_real_distribution_still_loads():
     from scipy import stats
 
-    loaded = guarded_load(pickle.dumps(stats.norm(1, 2)), Path("x"))
+    loaded = guarded_load(ModelFile("x", pickle.dumps(stats.norm(1, 2))))
     assert loaded.mean() == 1
 
 
@@ -180,7 +180,7 @@ def test_deep_nesting_ends_in_a_sentence(tmp_path):
     path.write_bytes(b"\x80\x04}(" + b")" + b"\x85" * 2_000_000 + b"Nu.")
     code = (
         "from limecli.models.guard import *\n"
-        f"guarded_load(open({str(path)!r}, 'rb').read(), Path('x'))"
+        f"guarded_load(ModelFile({str(path)!r}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
