@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from limecli import registry
 from limecli.cli.destinations import check_not_read, check_writable, write_atomically
-from limecli.cli.options import CommonOptions, Discretizer, grouped
+from limecli.cli.options import CommonOptions, Discretizer, TrustOptions, grouped
+from limecli.errors import InputError, ModelError, UsageError
+from limecli.types import Background
 
 
 def register(app: typer.Typer) -> None:
@@ -25,10 +27,13 @@ def background(
     train: Annotated[
         str,
         typer.Argument(
-            metavar="TRAIN", help="Training data: CSV, TSV, JSON or JSONL.", show_default=False
+            metavar="TRAIN|MODEL",
+            help="Training data (CSV, TSV, JSON, JSONL), or a model that remembers enough of it.",
+            show_default=False,
         ),
     ],
     common: CommonOptions,
+    trusted: TrustOptions,
     output: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FILE", help="Write here, not stdout.")
     ] = None,
@@ -43,29 +48,107 @@ def background(
     discretizer: Annotated[
         Discretizer, typer.Option(help="Bins for number columns.")
     ] = Discretizer.quartile,
+    feature_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...|FILE", help="For a model without them: names, or a table's header."
+        ),
+    ] = None,
 ) -> None:
     """Summarise training data into the statistics that LIME needs, without any of its rows."""
-    from limecli.inputs.background import background_from_table, to_json
-    from limecli.inputs.table import read_table, require_column
+    from limecli.inputs.background import to_json
 
     console = common.console()
     if output is not None:
         check_writable(output)
         check_not_read(output, [train])
-    table = read_table(train)
-    for name, option in ((target, "--target"), (id_column, "--id-column")):
-        if name is not None:
-            require_column(table, name, option)
-    features = [name for name in table.columns if name not in (target, id_column)]
-    found = background_from_table(
-        table, features, discretizer.value, tuple(categorical or ()), target=target
-    )
+    if _is_model(train):
+        if target or id_column or categorical:
+            raise UsageError("--target, --id-column and --categorical are for training data")
+        found, notes = _from_model(train, discretizer.value, feature_names, trusted)
+        where = f"recovered from the model ({', '.join(found.recovered_from)})"
+    else:
+        found = _from_table(train, discretizer.value, target, id_column, tuple(categorical or ()))
+        where, notes = f"{found.rows} rows", []
     text = json.dumps(to_json(found), allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+    for note in notes:
+        console.note(note)
     if output is None:
         sys.stdout.write(text)
     else:
         write_atomically(output, text.encode())
-        console.note(f"{output}: {found.rows} rows, {len(features)} features")
+        console.note(f"{output}: {where}, {len(found.columns)} features")
+
+
+def _from_table(
+    path: str,
+    discretizer: str,
+    target: str | None,
+    id_column: str | None,
+    categorical: tuple[str, ...],
+) -> Background:
+    from limecli.inputs.background import background_from_table
+    from limecli.inputs.table import read_table, require_column
+
+    table = read_table(path)
+    for name, option in ((target, "--target"), (id_column, "--id-column")):
+        if name is not None:
+            require_column(table, name, option)
+    features = [name for name in table.columns if name not in (target, id_column)]
+    return background_from_table(table, features, discretizer, categorical, target=target)
+
+
+def _is_model(path: str) -> bool:
+    from limecli.models.detect import find_loader
+    from limecli.models.interface import ModelFile
+
+    if path == "-":
+        return False
+    try:
+        find_loader(ModelFile(path))
+    except ModelError:  # a table, or something that reading it as one explains better
+        return False
+    return True
+
+
+def _from_model(
+    path: str, discretizer: str, feature_names: str | None, trusted: TrustOptions
+) -> tuple[Background, list[str]]:
+    from limecli.inputs.recovery import recover_background
+    from limecli.models.detect import load_model
+    from limecli.models.interface import LoadOptions
+
+    # Nothing is predicted here: any model that has a predict will do.
+    options = LoadOptions(
+        "tabular", "regression", trust=trusted.names, trust_pickle=trusted.trust_pickle
+    )
+    predictor = load_model(path, options)
+    names = predictor.feature_names or _names(feature_names)
+    if not names:
+        raise InputError(
+            f"{path} does not know the names of its columns",
+            "give them: --feature-names a,b,c or a table that has them as its header",
+        )
+    if predictor.n_features not in (None, len(names)):
+        raise InputError(
+            f"the model takes {predictor.n_features} features, but there are {len(names)} names"
+        )
+    if predictor.fitted is None:
+        raise InputError(
+            f"a model of the format {predictor.format} does not tell how its features are spread",
+            "give the training data in its place",
+        )
+    return recover_background(predictor.fitted, names, discretizer)
+
+
+def _names(choice: str | None) -> tuple[str, ...]:
+    from limecli.inputs.table import read_table
+
+    if choice is None:
+        return ()
+    if Path(choice).is_file():
+        return tuple(read_table(choice).columns)
+    return tuple(name.strip() for name in choice.split(","))
 
 
 def schema(common: CommonOptions) -> None:
@@ -78,11 +161,13 @@ def schema(common: CommonOptions) -> None:
 
 def formats(common: CommonOptions) -> None:
     """List what can be read and written here, and which extra would add what."""
+    from limecli.models.interface import missing_packages
+
     common.console()
     lines = ["models:"]
     for name in registry.available(registry.MODELS):
         needed = registry.load(registry.MODELS, name).requires
-        missing = [package for package in needed if find_spec(package) is None]
+        missing = missing_packages(needed)
         state = f"pip install 'limecli[{name}]'" if missing else "ready"
         lines.append(f"  {name:<10} {state}")
     lines.append("reports:")

@@ -16,6 +16,7 @@ from limecli.inputs.background import (
     read_background,
 )
 from limecli.inputs.files import read_input
+from limecli.inputs.recovery import recover_background
 from limecli.inputs.table import (
     RowEncoder,
     Table,
@@ -24,6 +25,7 @@ from limecli.inputs.table import (
     require_column,
     select_rows,
 )
+from limecli.models.column_names import called_as_in
 from limecli.models.frames import bind_columns, decode
 from limecli.types import Background, Column, Instance, Predictor, Skipped
 
@@ -56,6 +58,7 @@ class Rows:
         the table.
         """
         table = read_table(path)
+        predictor = called_as_in(predictor, table.columns)
         if id_column is not None:
             require_column(table, id_column, "--id-column")
         chosen = select_rows(table, choice, id_column)
@@ -121,22 +124,47 @@ class _BackgroundSource:
         if Path(sidecar).is_file():
             found = self._for_model(read_background(sidecar, "sidecar"))
             return found, [f"background: {sidecar} ({found.rows} rows)"]
+        inside, notes, reason = self._recovered(rows)
+        if inside is not None:
+            return inside, notes
         if len(rows) >= MIN_ROWS:
             background = replace(self._from_data(rows), source="rows")
             return background, [f"background: the {len(rows)} rows of {rows.name}"]
         raise InputError(
-            f"no background: LIME needs to know how the features are spread, and {rows.name} has"
-            f" fewer than {MIN_ROWS} rows",
+            "no background: LIME needs to know how the features are spread, but"
+            f" {reason}, and {rows.name} has fewer than {MIN_ROWS} rows",
             "give --background TRAIN.csv, or put statistics beside the model: limecli background"
             f" TRAIN.csv -o {sidecar}",
         )
 
-    def _from_data(self, table: Table) -> Background:
+    def _recovered(self, rows: Table) -> tuple[Background | None, list[str], str]:
+        """The background inside the model, or the reason why there is none."""
+        if self.categorical:
+            return None, [], "--categorical names columns that no model knows of"
+        if self.predictor.fitted is None:
+            return None, [], f"a model of the format {self.predictor.format} tells nothing of it"
+        names = self._names(rows)
+        values = {name: list(rows.raw[name]) for name in names}
+        try:
+            background, notes = recover_background(
+                self.predictor.fitted, names, self.discretizer, values
+            )
+        except InputError as error:
+            return None, [], error.message
+        parts = ", ".join(background.recovered_from)
+        return background, [f"background: recovered from the model ({parts})", *notes], ""
+
+    def _names(self, table: Table) -> tuple[str, ...]:
+        """The model's features, by its own names or else by the table's."""
         names = self.predictor.feature_names
         if names is None:
             names = tuple(name for name in table.columns if name not in self.left_out)
             self._check_count(names, table.name)
         check_features(table, names)
+        return names
+
+    def _from_data(self, table: Table) -> Background:
+        names = self._names(table)
         spelled = tuple(name for name in self.predictor.text_features if name in names)
         return background_from_table(
             table, names, self.discretizer, self.categorical, target=self.target, spelled=spelled

@@ -67,8 +67,9 @@ class Run:
             activation=cast("Any", activation.value if activation else "none"),
             independent=activation is ActivationName.none,
             class_names=self._class_names(model_options.class_names),
-            trust=frozenset(model_options.trust or ()),
+            trust=model_options.names,
             trust_pickle=model_options.trust_pickle,
+            timeout_s=model_options.timeout,
             batch_size=lime.batch_size,
             preprocess=preprocess,
         )
@@ -232,7 +233,10 @@ def _listed(names: tuple[str, ...] | None) -> list[str] | None:
 def _background(background: Background | None) -> dict[str, Any] | None:
     if background is None:
         return None
-    return {key: getattr(background, key) for key in ("source", "path", "sha256", "rows")}
+    content = {key: getattr(background, key) for key in ("source", "path", "sha256", "rows")}
+    if background.recovered_from:
+        content["recovered_from"] = list(background.recovered_from)
+    return content
 
 
 def _settings(

@@ -80,7 +80,7 @@ def background_from_table(
         mean, scale = float(scaler.mean_[j]), float(scaler.scale_[j])
         found_here = categories[j]
         if found_here is None:
-            columns.append(_continuous(name, data[:, j], discretizer, mean, scale, labels))
+            columns.append(continuous_column(name, data[:, j], discretizer, mean, scale, labels))
         else:
             values_, shares = _frequencies(data[:, j])
             columns.append(Column(name, found_here, values_, shares, 0.0, 1.0))
@@ -152,7 +152,7 @@ def _labels(table: Table, target: str | None) -> list[str]:
     return [str(value) for value in table.raw[target]]
 
 
-def _continuous(
+def continuous_column(
     name: str,
     values: FloatArray,
     discretizer: str,
@@ -160,6 +160,10 @@ def _continuous(
     scale: float,
     labels: list[str] | None,
 ) -> Column:
+    """The statistics of a column of numbers, `float[n]`, NaN where one is missing.
+
+    `mean` and `scale` are those of the whole column, `labels` serve the entropy discretizer.
+    """
     import numpy as np
 
     missing = np.isnan(values)
@@ -208,6 +212,7 @@ def to_json(background: Background) -> dict[str, Any]:
         "type": "limecli background",
         "discretizer": background.discretizer,
         "rows": background.rows,
+        "recovered_from": list(background.recovered_from),
         "feature_names": list(background.feature_names),
         "categories": {c.name: list(c.categories) for c in columns if c.categories is not None},
         "feature_values": {c.name: list(c.feature_values) for c in columns},
@@ -236,8 +241,9 @@ def read_background(path: str, source: Literal["file", "sidecar"]) -> Background
                 "update limecli",
             )
         columns = tuple(_column_from_json(content, name) for name in content["feature_names"])
-        discretizer, rows = str(content["discretizer"]), int(content["rows"])
-        if discretizer not in DISCRETIZERS or rows < 1 or type(version) is not int:
+        discretizer, rows = str(content["discretizer"]), content["rows"]
+        rows = None if rows is None else int(rows)
+        if discretizer not in DISCRETIZERS or rows == 0 or type(version) is not int:
             raise ValueError("its discretizer, rows or schema_version make no sense")
     except (
         KeyError,
@@ -254,7 +260,8 @@ def read_background(path: str, source: Literal["file", "sidecar"]) -> Background
             f"{path} is not a background that limecli can read: {what}",
             "make one with: limecli background TRAIN -o stats.json",
         ) from None
-    return Background(columns, discretizer, rows, source, path, file.sha256)
+    recovered = tuple(str(part) for part in content.get("recovered_from", ()))
+    return Background(columns, discretizer, rows, source, path, file.sha256, recovered)
 
 
 def _column_from_json(content: dict[str, Any], name: str) -> Column:

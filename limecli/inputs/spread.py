@@ -1,0 +1,218 @@
+"""How one column is spread, as far as a fitted model lets on. numpy only, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from limecli.types import Category, FloatArray
+
+SAMPLES = 1000
+_GRID = 256  # edges at most
+_FEW = 6  # edges below which a normal distribution is laid through them
+_TAIL = 2.0  # deviations beyond the mean that rows are taken to reach
+_ONE = 0.4  # deviation, as a share of the only edge that there is
+_STEPS = 10  # of expectation maximisation: more of them make the estimate spiky
+
+
+@dataclass
+class Intervals:
+    """Training rows of which only an interval (low, high] is known, with how many they are."""
+
+    low: list[FloatArray] = field(default_factory=list)
+    high: list[FloatArray] = field(default_factory=list)
+    count: list[FloatArray] = field(default_factory=list)
+
+    def add(self, low: FloatArray, high: FloatArray, count: FloatArray) -> None:
+        """`float[n]` each; the ends may be infinite."""
+        self.low.append(low)
+        self.high.append(high)
+        self.count.append(count)
+
+    def arrays(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """All of them, `float[n]` each."""
+        import numpy as np
+
+        return np.concatenate(self.low), np.concatenate(self.high), np.concatenate(self.count)
+
+    def edges(self) -> FloatArray:
+        """The distinct finite ends."""
+        import numpy as np
+
+        low, high, _ = self.arrays()
+        ends: FloatArray = np.unique(np.concatenate([low, high]))
+        return ends[np.isfinite(ends)]
+
+
+@dataclass
+class Spread:
+    """What the parts of a model say of one column; `sample()` and `shares()` sum it up.
+
+    `values` are rows that the model stores, `quantiles` values at equal steps of probability,
+    `normal` a mean and a standard deviation, `limits` a smallest and a largest value. `sources`
+    name the parts.
+    """
+
+    values: FloatArray | None = None
+    quantiles: FloatArray | None = None
+    intervals: Intervals = field(default_factory=Intervals)
+    mixture: tuple[FloatArray, FloatArray, FloatArray] | None = None
+    normal: tuple[float, float] | None = None
+    limits: tuple[float, float] | None = None
+    categories: tuple[Category, ...] | None = None
+    known_shares: dict[int, float] = field(default_factory=dict)
+    indicators: dict[int, Intervals] = field(default_factory=dict)
+    exact: bool = False  # the mean and deviation are those of the training data
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def thresholds(self) -> int:
+        """How many places of the column the model's trees know; 0 without trees."""
+        return len(self.intervals.edges()) if self.intervals.low else 0
+
+    def kind(self) -> str | None:
+        """Which piece of evidence `sample` rests on: the most telling that there is."""
+        if self.categories is not None:
+            return "categories"
+        for name in ("values", "quantiles", "mixture"):
+            if getattr(self, name) is not None:
+                return name
+        fitting = self.thresholds() >= (8 if self.normal or self.limits else 1)
+        if fitting:
+            return "intervals"
+        return next((name for name in ("normal", "limits") if getattr(self, name)), None)
+
+    def sample(self) -> FloatArray:
+        """`float[SAMPLES]` values at equal steps of probability, rising. Of numbers only."""
+        import numpy as np
+
+        steps = (np.arange(SAMPLES) + 0.5) / SAMPLES
+        kind = self.kind()
+        if kind == "values" and self.values is not None:
+            return np.sort(self.values)
+        if kind == "quantiles" and self.quantiles is not None:
+            return np.interp(steps, np.linspace(0, 1, len(self.quantiles)), self.quantiles)
+        if kind == "mixture" and self.mixture is not None:
+            return _mixture_quantiles(steps, *self.mixture)
+        if kind == "intervals":
+            return _interval_quantiles(steps, self.intervals, self.limits)
+        if kind == "normal" and self.normal is not None:
+            return _mixture_quantiles(steps, *(np.array([x]) for x in (*self.normal, 1.0)))
+        if self.limits is None:
+            raise ValueError("nothing is known of this column")
+        return self.limits[0] + steps * (self.limits[1] - self.limits[0])
+
+    def shares(self) -> FloatArray:
+        """`float[n_categories]`: how frequent each category is, alike where nothing tells."""
+        import numpy as np
+
+        n = len(self.categories or ())
+        if self.intervals.low:  # of codes 0..n-1
+            cells, edges = _estimate(self.intervals)
+            codes = np.searchsorted(edges, np.arange(n))
+            counts = np.bincount(codes, minlength=len(cells))[codes]
+            found = cells[codes] / counts
+        else:
+            told = dict(self.known_shares)
+            for code, intervals in self.indicators.items():
+                told.setdefault(code, float(_estimate(intervals)[0][-1]))
+            left = max(1.0 - sum(told.values()), 1e-3)
+            silent = max(n - len(told), 1)
+            found = np.array([told.get(code, left / silent) for code in range(n)])
+        found = np.maximum(found, 1e-3 / max(n, 1))
+        shares: FloatArray = found / found.sum()
+        return shares
+
+
+def _estimate(intervals: Intervals) -> tuple[FloatArray, FloatArray]:
+    """Masses `float[n_edges + 1]` of the cells between the edges, and the edges.
+
+    The self-consistent estimate for interval-censored data (Turnbull 1976), stopped early: it
+    starts from cells of equal mass, since trees split where rows are.
+    """
+    import numpy as np
+
+    low, high, count = intervals.arrays()
+    edges = intervals.edges()
+    if len(edges) > _GRID:
+        edges = edges[np.linspace(0, len(edges) - 1, _GRID).round().astype(int)]
+    first = np.searchsorted(edges, low, side="right")
+    last = np.searchsorted(edges, high, side="left") + 1
+    first[np.isneginf(low)], last[np.isposinf(high)] = 0, len(edges) + 1
+    cells = len(edges) + 1
+    pairs, inverse = np.unique(first * (cells + 1) + last, return_inverse=True)
+    weight = np.bincount(inverse.ravel(), weights=count)
+    first, last = pairs // (cells + 1), pairs % (cells + 1)
+    mass = np.full(cells, 1.0 / cells)
+    for _ in range(_STEPS):
+        below = np.concatenate([[0.0], np.cumsum(mass)])
+        rate = weight / np.maximum(below[last] - below[first], 1e-12)
+        change = np.bincount(first, rate, cells + 1) - np.bincount(last, rate, cells + 1)
+        mass = mass * np.cumsum(change)[:cells]
+        mass /= mass.sum()
+    return mass, edges
+
+
+def _interval_quantiles(
+    steps: FloatArray, intervals: Intervals, limits: tuple[float, float] | None
+) -> FloatArray:
+    import numpy as np
+
+    mass, edges = _estimate(intervals)
+    mean, std = _normal_through(np.cumsum(mass)[:-1], edges)
+    if len(edges) < _FEW and limits is None:
+        return _mixture_quantiles(steps, *(np.array([x]) for x in (mean, std, 1.0)))
+    span = edges[-1] - edges[0]
+    inside = max(1.0 - mass[0] - mass[-1], 0.1)
+    # Past the outermost splits no one knows how far rows go: as far as if they lay as densely.
+    left, right = (min(max(mass[end] / inside, 0.05), 1.0) * span for end in (0, -1))
+    low, high = limits or (
+        min(edges[0] - left, mean - _TAIL * std),
+        max(edges[-1] + right, mean + _TAIL * std),
+    )
+    ends = np.concatenate([[min(low, edges[0])], edges, [max(high, edges[-1])]])
+    found: FloatArray = np.interp(steps, np.concatenate([[0.0], np.cumsum(mass)]), ends)
+    digits = _digits(edges)
+    return found if digits is None else np.round(found, digits)
+
+
+def _normal_through(below: FloatArray, edges: FloatArray) -> tuple[float, float]:
+    """Mean and deviation of the normal distribution that fits best, `below` its edges."""
+    import numpy as np
+    from scipy.special import ndtri
+
+    scores = ndtri(np.clip(below, 0.01, 0.99))
+    if len(edges) == 1 or np.ptp(scores) < 0.1:
+        std = _ONE * float(np.abs(edges).mean()) + 1e-6
+        return float(edges.mean() - std * scores.mean()), std
+    std, mean = np.polyfit(scores, edges, 1)
+    return float(mean), max(float(std), float(np.ptp(edges)) / 10)
+
+
+def _digits(edges: FloatArray) -> int | None:
+    """How many decimals the column has, when splits half way between its values give it away."""
+    import numpy as np
+
+    if len(edges) < 3:
+        return None
+    for digits in range(4):
+        doubled = edges * 2 * 10.0**digits
+        if np.allclose(doubled, np.round(doubled), rtol=1e-6, atol=1e-4):
+            return digits
+    return None
+
+
+def _mixture_quantiles(
+    steps: FloatArray, means: FloatArray, stds: FloatArray, weights: FloatArray
+) -> FloatArray:
+    """Quantiles of a mixture of normal distributions, `float[k]` each parameter."""
+    import numpy as np
+    from scipy.special import ndtr, ndtri
+
+    if len(means) == 1:
+        found: FloatArray = means[0] + stds[0] * ndtri(steps)
+        return found
+    stds = np.maximum(stds, 1e-12)
+    grid = np.linspace((means - 4 * stds).min(), (means + 4 * stds).max(), 4 * SAMPLES)
+    below = (weights * ndtr((grid[:, None] - means) / stds)).sum(axis=1) / weights.sum()
+    return np.interp(steps, below, grid)
