@@ -14,6 +14,7 @@ file, imports, evaluates, or calls what it is given (`getattr`, `functools.parti
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 import types
 import warnings
@@ -24,7 +25,8 @@ TABLE = Path(__file__).parent.parent / "limecli" / "models" / "trusted_names.txt
 
 SKIPPED_PARTS = {"tests", "datasets", "externals", "conftest", "_build_utils", "testing",
                  "experimental", "_testing", "setup", "_min_dependencies", "__main__",
-                 "__check_build", "_mocking", "_plotting"}  # fmt: skip
+                 "__check_build", "_mocking", "_plotting", "estimator_checks", "_test_common",
+                 "keras", "tensorflow"}  # fmt: skip
 
 # Plain values of the standard library and numpy's, pandas' and scipy's own ways to rebuild data.
 FIXED = {
@@ -53,11 +55,19 @@ FIXED = {
     "pandas": "DataFrame Series Index RangeIndex MultiIndex DatetimeIndex TimedeltaIndex"
     " CategoricalIndex IntervalIndex PeriodIndex Categorical CategoricalDtype StringDtype Int8Dtype"
     " Int16Dtype Int32Dtype Int64Dtype UInt8Dtype UInt16Dtype UInt32Dtype UInt64Dtype Float32Dtype"
-    " Float64Dtype BooleanDtype DatetimeTZDtype Timestamp Timedelta",
+    " Float64Dtype BooleanDtype DatetimeTZDtype IntervalDtype PeriodDtype SparseDtype Timestamp"
+    " Timedelta Interval Period NA",
     "pandas.arrays": "DatetimeArray TimedeltaArray IntegerArray FloatingArray BooleanArray"
     " StringArray ArrowStringArray SparseArray IntervalArray PeriodArray NumpyExtensionArray",
     "pandas._libs.arrays": "__pyx_unpickle_NDArrayBacked",
     "pandas._libs.internals": "_unpickle_block",
+    "pandas._libs.interval": "Interval __pyx_unpickle_IntervalMixin",
+    "pandas._libs.missing": "NA",
+    "pandas._libs.sparse": "BlockIndex IntIndex",
+    "pandas._libs.tslibs.nattype": "__nat_unpickle _nat_unpickle",
+    "pandas._libs.tslibs.offsets": "Day Hour Minute Second Milli Micro Nano Week BusinessDay"
+    " MonthBegin MonthEnd QuarterEnd YearBegin YearEnd",
+    "pandas._libs.tslibs.period": "Period",
     "pandas._libs.tslibs.timestamps": "_unpickle_timestamp",
     "pandas._libs.tslibs.timedeltas": "_timedelta_unpickle",
     "pandas.core.frame": "DataFrame",
@@ -66,7 +76,9 @@ FIXED = {
     "pandas.core.indexes.range": "RangeIndex",
     "pandas.core.indexes.datetimes": "_new_DatetimeIndex DatetimeIndex",
     "pandas.core.internals.managers": "BlockManager SingleBlockManager",
-    "pandas.core.dtypes.dtypes": "CategoricalDtype DatetimeTZDtype",
+    "pandas.core.dtypes.dtypes": "CategoricalDtype DatetimeTZDtype NumpyEADtype PandasDtype",
+    "pandas.core.indexes.interval": "_new_IntervalIndex IntervalIndex",
+    "pandas.core.indexes.timedeltas": "_new_TimedeltaIndex TimedeltaIndex",
     "pandas.core.arrays.categorical": "Categorical",
     "pandas.core.arrays.string_": "StringDtype StringArray",
     "scipy._lib.array_api_compat.numpy._aliases": "asarray",
@@ -92,19 +104,47 @@ CALLED = {
     "numpy.ma.core": "_mareconstruct",
     "numpy.random._pickle": "__bit_generator_ctor __generator_ctor __randomstate_ctor",
     "numpy.random.bit_generator": "__pyx_unpickle_SeedSequence",
-    "pandas": "StringDtype",
+    "pandas": "Interval Period PeriodDtype StringDtype",
     "pandas._libs.arrays": "__pyx_unpickle_NDArrayBacked",
     "pandas._libs.internals": "_unpickle_block",
+    "pandas._libs.interval": "Interval __pyx_unpickle_IntervalMixin",
+    "pandas._libs.sparse": "BlockIndex IntIndex",
+    "pandas._libs.tslibs.nattype": "__nat_unpickle _nat_unpickle",
+    "pandas._libs.tslibs.offsets": "Day Hour Minute Second Milli Micro Nano Week BusinessDay"
+    " MonthBegin MonthEnd QuarterEnd YearBegin YearEnd",
+    "pandas._libs.tslibs.period": "Period",
     "pandas._libs.tslibs.timedeltas": "_timedelta_unpickle",
     "pandas._libs.tslibs.timestamps": "_unpickle_timestamp",
+    "pandas.core.arrays.string_": "StringDtype",
+    "pandas.core.dtypes.dtypes": "PeriodDtype",
     "pandas.core.indexes.base": "_new_Index",
+    "pandas.core.indexes.datetimes": "_new_DatetimeIndex",
+    "pandas.core.indexes.interval": "_new_IntervalIndex",
+    "pandas.core.indexes.timedeltas": "_new_TimedeltaIndex",
     "pandas.core.internals.managers": "BlockManager SingleBlockManager",
     "sklearn.metrics._dist_metrics": "newObj",
     "sklearn.neighbors._ball_tree": "newObj",
     "sklearn.neighbors._kd_tree": "newObj",
     "sklearn.tree._tree": "Tree",
 }
-CALLED_MODULES = {"sklearn._loss._loss", "sklearn.linear_model._sgd_fast"}  # compiled losses
+CALLED_MODULES = {
+    "sklearn._loss._loss",  # compiled losses
+    "sklearn.linear_model._sgd_fast",
+}
+ABSTRACT = ("LossFunction", "Classification", "Regression")  # bases in them that nobody makes
+
+# The classes of libraries that keep their models in compiled code. Left out: whatever opens a file
+# or keeps an address that it frees (DMatrix, Dataset, Pool, CVBooster, TrainingCheckPoint).
+BOOSTERS = {
+    "xgboost.sklearn": "XGBClassifier XGBRegressor XGBRanker XGBRFClassifier XGBRFRegressor"
+    " XGBModel",
+    "xgboost.core": "Booster",
+    "xgboost.callback": "EarlyStopping EvaluationMonitor",
+    "xgboost.collective": "communicator_print",
+    "lightgbm.sklearn": "LGBMClassifier LGBMRegressor LGBMRanker LGBMModel",
+    "lightgbm.basic": "Booster _InnerPredictor",
+    "catboost.core": "CatBoost CatBoostClassifier CatBoostRegressor CatBoostRanker",
+}
 
 
 # Modules of scikit-learn whose classes fitted estimators hold without being estimators.
@@ -122,6 +162,7 @@ HELPERS = {
     "sklearn.neighbors._kd_tree": None,
     "sklearn.neighbors._ball_tree": None,
     "sklearn.model_selection._split": None,
+    "sklearn.model_selection._classification_threshold": {"_CurveScorer"},
     "sklearn.calibration": None,
     "sklearn.linear_model._sgd_fast": None,
     "sklearn.cluster._birch": None,
@@ -228,12 +269,47 @@ def arrays() -> Iterator[tuple[str, str]]:
                 yield cls.__module__, cls.__name__
 
 
+def pandas_classes() -> Iterator[tuple[str, str]]:
+    """The classes of pandas under the modules that define them."""
+    for module in ("pandas", "pandas.arrays"):
+        for name in FIXED[module].split():
+            cls = getattr(importlib.import_module(module), name, None)
+            if isinstance(cls, type):
+                yield cls.__module__, cls.__name__
+
+
+def boosters() -> Iterator[tuple[str, str]]:
+    """XGBoost, LightGBM and CatBoost, those that are installed."""
+    for module, names in BOOSTERS.items():
+        try:
+            found = importlib.import_module(module)
+        except ImportError:
+            continue
+        yield from ((module, name) for name in names.split() if hasattr(found, name))
+
+
+def estimators(package: str) -> Iterator[tuple[str, str]]:
+    """The estimators that a package defines; none where it is not installed."""
+    from sklearn.base import BaseEstimator
+
+    if importlib.util.find_spec(package) is None:
+        return
+    for module in modules(package):
+        for cls in own_classes(module):
+            if issubclass(cls, BaseEstimator):
+                yield cls.__module__, cls.__name__
+
+
 def main() -> None:
     """Add this environment's names to the table."""
     warnings.simplefilter("ignore")
     names = {(module, name) for module, text in FIXED.items() for name in text.split()}
     names.update(scikit_learn())
     names.update(arrays())
+    names.update(pandas_classes())
+    names.update(boosters())
+    names.update(estimators("imblearn"))
+    names.update(estimators("category_encoders"))
     if TABLE.exists():
         lines = TABLE.read_text("utf-8").splitlines()
         names.update(tuple(line.split()[:2]) for line in lines if line and line[0] != "#")
@@ -245,7 +321,8 @@ def main() -> None:
     called = {(module, name) for module, text in CALLED.items() for name in text.split()}
     lines = []
     for module, name in sorted(names):
-        call = (module, name) in called or module in CALLED_MODULES
+        loss = module in CALLED_MODULES and not name.endswith(ABSTRACT)
+        call = loss or (module, name) in called
         lines.append(f"{module} {name}{' call' if call else ''}\n")
     TABLE.write_text(head + "".join(lines), "utf-8")
     print(f"{len(names)} names in {TABLE}")

@@ -9,13 +9,11 @@ be called, and `guard_calls.py` looks at what they are called with.
 
 from __future__ import annotations
 
-import bz2
 import functools
-import gzip
 import importlib
-import io
-import lzma
 import pickle
+import struct
+from collections import deque
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
@@ -23,22 +21,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any
 
-from joblib.compressor import BinaryZlibFile
 from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
 
 from limecli import registry
 from limecli.errors import ModelError
-from limecli.models.guard_calls import STAND_INS, UnknownUse, check_call, check_state
+from limecli.models.compression import MAX_BYTES, decompressed
+from limecli.models.guard_calls import STAND_INS, UnknownUse, check_built, check_call, check_state
 from limecli.models.interface import ModelFile
+from limecli.models.skew import MismatchError, mended, mended_call, present_global, replacement
+from limecli.models.skew import present_name as present_name  # noqa: PLC0414 - for inert.py
 
-MAX_BYTES = 8 << 30  # what a file may decompress to, at most
 MAX_DEPTH = 200  # tuples inside tuples
-MAX_RATIO = 200  # and how many times its own size, above the first 256 MiB
-_RENAMED = {
-    "__builtin__": "builtins",
-    "copy_reg": "copyreg",
-    "_loss": "sklearn._loss._loss",  # what scikit-learn before 1.6 called its compiled losses
-}
+MAX_WEIGHT = 1_000_000  # tuples inside a tuple, each counted as often as it occurs
+MAX_OPCODES = 5_000_000  # and half as many as the file has bytes
 
 
 @cache
@@ -57,10 +52,6 @@ class UntrustedNameError(ModelError):
         self.name = name
 
 
-class MismatchError(ModelError):
-    """The libraries installed here cannot rebuild what the pickle holds."""
-
-
 def guarded_load(file: ModelFile, trust: frozenset[str] = frozenset()) -> Any:
     """Unpickle a plain pickle or a joblib file, compressed or not, in one pass over its bytes.
 
@@ -68,7 +59,7 @@ def guarded_load(file: ModelFile, trust: frozenset[str] = frozenset()) -> Any:
     UntrustedNameError for the first global that is not trusted, MismatchError when the installed
     libraries do not fit, or a ModelError that says how the file is damaged.
     """
-    return read_pickle(file, lambda stream: GuardedUnpickler(file.name, stream, trust))
+    return read_pickle(file, lambda stream: GuardedUnpickler(file.name, stream, trust, file.size))
 
 
 def unguarded_load(file: ModelFile) -> Any:
@@ -81,7 +72,10 @@ def read_pickle(file: ModelFile, unpickler: Callable[[IO[bytes]], NumpyUnpickler
     path = file.name
     try:
         with file.stream() as stream:
-            return unpickler(_decompressed(stream, file)).load()
+            return unpickler(decompressed(stream, file)).load()
+    except MismatchError as error:
+        error.message = error.message if path in error.message else f"{path}: {error.message}"
+        raise
     except ModelError:
         raise
     except UnknownUse as error:
@@ -100,55 +94,7 @@ def read_pickle(file: ModelFile, unpickler: Callable[[IO[bytes]], NumpyUnpickler
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-class _Bounded(io.RawIOBase):
-    """A decompressor's output, cut off with an error past MAX_BYTES."""
-
-    def __init__(self, stream: IO[bytes], path: str, limit: int) -> None:
-        self._stream, self._path, self._limit, self._left = stream, path, limit, limit
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        chunk = self._stream.read(len(buffer))
-        self._left -= len(chunk)
-        if self._left < 0:
-            raise ModelError(f"{self._path} decompresses to more than {self._limit >> 20} MiB")
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
-
-
-def _zlib(stream: IO[bytes]) -> Any:
-    return BinaryZlibFile(stream, "rb")
-
-
-COMPRESSIONS: dict[bytes, Callable[[IO[bytes]], Any]] = {
-    b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ": lzma.LZMAFile,
-    b"\x5d\x00\x00": lzma.LZMAFile,
-    **dict.fromkeys((b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), _zlib),
-}
-"""How a compressed file begins, and what opens it."""
-
-
-def _decompressed(raw: IO[bytes], file: ModelFile) -> IO[bytes]:
-    for magic, opener in COMPRESSIONS.items():
-        if file.head.startswith(magic):
-            limit = min(MAX_BYTES, (256 << 20) + MAX_RATIO * file.size)
-            return io.BufferedReader(_Bounded(opener(raw), file.name, limit))
-    return raw
-
-
-def present_name(module: str) -> str:
-    """What a module is called today that an older library or Python called otherwise."""
-    module = _RENAMED.get(module, module)
-    if module == "numpy.core" or module.startswith("numpy.core."):
-        module = "numpy._core" + module.removeprefix("numpy.core")
-    return module
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" :")
 
 
 def _imported(module: str) -> Any:
@@ -172,15 +118,17 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
 
     dispatch = NumpyUnpickler.dispatch.copy()
 
-    def __init__(self, path: str, stream: IO[bytes], trust: frozenset[str]) -> None:
+    def __init__(self, path: str, stream: IO[bytes], trust: frozenset[str], size: int = 0) -> None:
         super().__init__(path, stream, ensure_native_byte_order=True)
-        self._path, self._trust = path, trust
+        self._path, self._trust, self._size = path, trust, size
+        self.dispatch = _Counted(type(self).dispatch, MAX_OPCODES + size // 2)
         # What find_class gave out, by identity: (the object, its name, whether it may be called).
         self._globals: dict[int, tuple[Any, str, bool]] = {}
-        self._depths: dict[int, int] = {}
+        self._depths: dict[int, tuple[int, int]] = {}  # of tuples: depth and weight
 
     def find_class(self, module: str, name: str) -> Any:
-        module = replaced_main(present_name(module), name, self._trust)
+        module, name = present_global(module, name)
+        module = replaced_main(module, name, self._trust)
         trusted = f"{module}.{name}" in self._trust
         found = None if trusted else STAND_INS.get((module, name))
         may_call = True
@@ -204,6 +152,9 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
         try:
             return functools.reduce(getattr, name.split("."), _imported(module))
         except (ImportError, AttributeError) as error:
+            stand_in = replacement(module, name)
+            if stand_in is not None:
+                return stand_in
             if isinstance(error, ModuleNotFoundError) and error.name == library:
                 raise ModelError(
                     f"{self._path} needs {module}.{name}, but {library} is not installed",
@@ -235,6 +186,7 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
             raise self._refused(f"to call {name}, which may be named but not called")
         if name not in self._trust:
             check_call(name, arguments)
+        self.stack[-1] = mended_call(name, arguments)
         pickle._Unpickler.load_reduce(self)  # type: ignore[attr-defined]
 
     def load_newobj(self) -> None:
@@ -258,7 +210,9 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
             # On a class or function this would change it for the whole process.
             raise self._refused(f"to change {self._globals[id(target)][1]}")
         check_state(target, state)
+        self.stack[-1] = mended(target, state)
         pickle._Unpickler.load_build(self)  # type: ignore[attr-defined]
+        check_built(target)
         if isinstance(target, NumpyArrayWrapper):
             self.stack[-1] = self._array(target)
 
@@ -270,16 +224,75 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
         return NumpyArrayWrapper.read(wrapper, self, self.ensure_native_byte_order)
 
     def _inner(self) -> NumpyUnpickler:
-        return GuardedUnpickler(self._path, self.file_handle, self._trust)
+        return GuardedUnpickler(self._path, self.file_handle, self._trust, self._size)
 
     def _bounded(self) -> None:
         # Hashing a tuple of tuples of tuples ... overruns the interpreter's stack.
         top = self.stack[-1]
-        inner = (self._depths.get(id(item), 1) for item in top if type(item) is tuple)
-        depth = 1 + max(inner, default=0)
-        if depth > MAX_DEPTH:
-            raise ModelError(f"{self._path} nests tuples more than {MAX_DEPTH} deep: refused")
-        self._depths[id(top)] = depth
+        inner = [self._depths.get(id(item), (1, 1)) for item in top if type(item) is tuple]
+        depth = 1 + max((item[0] for item in inner), default=0)
+        weight = 1 + sum(item[1] for item in inner)
+        if depth > MAX_DEPTH or weight > MAX_WEIGHT:
+            raise ModelError(f"{self._path} nests tuples too deeply or too often: refused")
+        self._depths[id(top)] = (depth, weight)
+
+    def load_bytearray8(self) -> None:
+        # The usual way makes room for as many bytes as the file claims.
+        (size,) = struct.unpack("<Q", self.read(8))
+        data = self.read(size) if size < MAX_BYTES else b""
+        if len(data) != size:
+            raise EOFError("pickle data was truncated")
+        self.append(bytearray(data))
+
+    # The usual ones call append, extend or add of the object, whatever a pickle has put there.
+
+    def load_append(self) -> None:
+        value = self.stack.pop()
+        self._extend([value])
+
+    def load_appends(self) -> None:
+        self._extend(self.pop_mark())
+
+    def _extend(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if type(target) is not list and not isinstance(target, deque):
+            raise self._refused(f"to append to a {type(target).__name__}")
+        target.extend(items)
+
+    def load_additems(self) -> None:
+        items = self.pop_mark()
+        target = self.stack[-1]
+        if type(target) is not set:
+            raise self._refused(f"to add to a {type(target).__name__}")
+        target.update(items)
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._fill([key, value])
+
+    def load_setitems(self) -> None:
+        self._fill(self.pop_mark())
+
+    def _fill(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, dict):
+            raise self._refused(f"to set items of a {type(target).__name__}")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[key] = value
+
+
+class _Counted(dict[int, Any]):
+    """The table of opcodes, which a pickle may look into only so many times."""
+
+    def __init__(self, table: dict[int, Any], limit: int) -> None:
+        super().__init__(table)
+        self._left = limit
+
+    def __getitem__(self, code: int) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise MemoryError
+        return super().__getitem__(code)
 
 
 def _tuple_loader(opcode: bytes) -> Callable[[GuardedUnpickler], None]:
@@ -297,6 +310,12 @@ _dispatch[pickle.REDUCE[0]] = GuardedUnpickler.load_reduce
 _dispatch[pickle.NEWOBJ[0]] = GuardedUnpickler.load_newobj
 _dispatch[pickle.BUILD[0]] = GuardedUnpickler.load_build
 _dispatch[pickle.INST[0]] = GuardedUnpickler.load_inst
+_dispatch[pickle.BYTEARRAY8[0]] = GuardedUnpickler.load_bytearray8
+_dispatch[pickle.APPEND[0]] = GuardedUnpickler.load_append
+_dispatch[pickle.APPENDS[0]] = GuardedUnpickler.load_appends
+_dispatch[pickle.ADDITEMS[0]] = GuardedUnpickler.load_additems
+_dispatch[pickle.SETITEM[0]] = GuardedUnpickler.load_setitem
+_dispatch[pickle.SETITEMS[0]] = GuardedUnpickler.load_setitems
 for _opcode in (pickle.OBJ, pickle.NEWOBJ_EX):
     _dispatch[_opcode[0]] = GuardedUnpickler.load_rare
 for _opcode in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
@@ -306,12 +325,27 @@ for _opcode in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
 class _TrustingUnpickler(NumpyUnpickler):  # type: ignore[misc]
     """joblib's own, but for the names that libraries have changed."""
 
+    dispatch = NumpyUnpickler.dispatch.copy()
+
     def __init__(self, path: str, stream: IO[bytes]) -> None:
         super().__init__(path, stream, ensure_native_byte_order=True)
 
-    def find_class(self, module: str, name: str) -> Any:
-        return super().find_class(present_name(module), name)
+    def load_build(self) -> None:
+        self.stack[-1] = mended(self.stack[-2], self.stack[-1])
+        NumpyUnpickler.load_build(self)
 
+    def find_class(self, module: str, name: str) -> Any:
+        module, name = present_global(module, name)
+        try:
+            return super().find_class(module, name)
+        except (ImportError, AttributeError):
+            stand_in = replacement(module, name)
+            if stand_in is None:
+                raise
+            return stand_in
+
+
+_TrustingUnpickler.dispatch[pickle.BUILD[0]] = _TrustingUnpickler.load_build
 
 _PACKAGES = {"sklearn": "scikit-learn", "imblearn": "imbalanced-learn",
              "category_encoders": "category-encoders", "PIL": "pillow"}  # fmt: skip

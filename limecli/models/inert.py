@@ -44,15 +44,6 @@ class Inert:
         self.state: Any = None
         self.items: list[tuple[Any, Any]] = []
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.items.append((key, value))
-
-    def append(self, value: Any) -> None:
-        """A list's item."""
-        self.items.append((None, value))
-
-    add = append
-
     @property
     def attributes(self) -> dict[str, Any]:
         """Its attributes, as far as its state is a dictionary (or one beside slots)."""
@@ -90,7 +81,7 @@ def read_inert(file: ModelFile, trust: frozenset[str] = frozenset()) -> Contents
     contents = Contents()
     try:
         contents.root = read_pickle(
-            file, lambda stream: _InertUnpickler(file.name, stream, trust, contents)
+            file, lambda stream: _InertUnpickler(file.name, stream, trust, contents, file.size)
         )
     except ModelError as error:
         contents.damage = error
@@ -101,9 +92,14 @@ class _InertUnpickler(GuardedUnpickler):
     dispatch = GuardedUnpickler.dispatch.copy()
 
     def __init__(
-        self, path: str, stream: IO[bytes], trust: frozenset[str], contents: Contents
+        self,
+        path: str,
+        stream: IO[bytes],
+        trust: frozenset[str],
+        contents: Contents,
+        size: int = 0,
     ) -> None:
-        super().__init__(path, stream, trust)
+        super().__init__(path, stream, trust, size)
         self._contents = contents
 
     def find_class(self, module: str, name: str) -> Any:
@@ -123,7 +119,9 @@ class _InertUnpickler(GuardedUnpickler):
             self._contents.refusals.append(what)
 
     def _inner(self) -> NumpyUnpickler:
-        return _InertUnpickler(self._path, self.file_handle, self._trust, self._contents)
+        return _InertUnpickler(
+            self._path, self.file_handle, self._trust, self._contents, self._size
+        )
 
     def load_reduce(self) -> None:
         function, arguments = self.stack[-2], self.stack[-1]
@@ -177,6 +175,27 @@ class _InertUnpickler(GuardedUnpickler):
             if isinstance(saved, str):
                 self._contents.versions.setdefault("scikit-learn", saved)
 
+    def _extend(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, Inert):
+            target.items += [(None, item) for item in items]
+        else:
+            super()._extend(items)
+
+    def load_additems(self) -> None:
+        if isinstance(self.metastack[-1][-1], Inert):
+            items = self.pop_mark()
+            self._extend(items)
+        else:
+            super().load_additems()
+
+    def _fill(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        if isinstance(target, Inert):
+            target.items += list(zip(items[::2], items[1::2], strict=True))
+        else:
+            super()._fill(items)
+
     def load_inst(self) -> None:
         module, name = (self.readline()[:-1].decode("ascii", "replace") for _ in range(2))
         maker = self.find_class(module, name)
@@ -204,6 +223,11 @@ _dispatch[pickle.REDUCE[0]] = _InertUnpickler.load_reduce
 _dispatch[pickle.NEWOBJ[0]] = _InertUnpickler.load_newobj
 _dispatch[pickle.NEWOBJ_EX[0]] = _InertUnpickler.load_newobj_ex
 _dispatch[pickle.BUILD[0]] = _InertUnpickler.load_build
+_dispatch[pickle.APPEND[0]] = _InertUnpickler.load_append
+_dispatch[pickle.APPENDS[0]] = _InertUnpickler.load_appends
+_dispatch[pickle.ADDITEMS[0]] = _InertUnpickler.load_additems
+_dispatch[pickle.SETITEM[0]] = _InertUnpickler.load_setitem
+_dispatch[pickle.SETITEMS[0]] = _InertUnpickler.load_setitems
 _dispatch[pickle.INST[0]] = _InertUnpickler.load_inst
 _dispatch[pickle.OBJ[0]] = _InertUnpickler.load_obj
 

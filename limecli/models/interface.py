@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import weakref
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,9 +58,16 @@ class ModelFile:
         self.name = path
         self._sha256: str | None = None
         self.is_folder = data is None and self.path.is_dir()
-        self.is_file = not self.is_folder and (data is not None or self.path.exists())
+        self.is_file = not self.is_folder and (data is not None or self._exists())
         self._handle = self._opened(data) if self.is_file else io.BytesIO()
+        weakref.finalize(self, self._handle.close)
         self.head = self._read(HEAD)  # the first 64 KiB; empty for what is no file
+
+    def _exists(self) -> bool:
+        try:
+            return self.path.exists()
+        except OSError as error:  # a name that is too long, say
+            raise ModelError(f"{self.name} cannot be read: {error.strerror or error}") from None
 
     def _opened(self, data: bytes | None) -> IO[bytes]:
         if data is not None:

@@ -97,7 +97,7 @@ def test_missing_model_file_is_named(refused, tmp_path):
 
 
 def test_directory_is_no_model(refused, tmp_path):
-    assert "is a directory" in refused(tmp_path)
+    assert "is a folder" in refused(tmp_path)
 
 
 def test_empty_model_file_is_called_empty(refused, tmp_path):
@@ -523,7 +523,8 @@ def test_class_that_lived_in_a_script_is_refused_with_the_way_out(refused, tmp_p
     stderr = refused(tmp_path / "m.pkl")
     assert "__main__.Model" in stderr
     assert "move it into a module" in stderr
-    assert "--trust yourmodule.Model" in stderr
+    assert "--trust mymodule.Model" in stderr
+    assert str(Path.cwd()) in stderr
 
 
 def test_own_class_is_refused_until_it_is_trusted(refused, own):

@@ -88,7 +88,7 @@ def test_no_method_is_reached_through_a_callable_object(marker, content, method,
     evil.value("stack_method_").value([method]).value("_sklearn_version")
     evil.value(sklearn.__version__).op(b"ub")
     evil.value(argument.format(marker=marker)).value([0]).op(b"tR")
-    refused(evil.done, "to call _PassthroughScorer")
+    refused(evil.done, "to call")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_factory_is_a_plain_type():
 
 def test_an_endless_range_is_not_listed():
     evil = Assembler().name("builtins", "set").op(b"(").name("builtins", "range").op(b"(")
-    refused(evil.value(10**11).op(b"tRtR").done, "builtins.set")
+    refused(evil.value(10**11).op(b"tRtR").done, "builtins.range")
 
 
 @pytest.mark.parametrize("opcode", [b"i", b"o"], ids=["INST", "OBJ"])
