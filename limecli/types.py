@@ -29,8 +29,10 @@ class Predictor:
     `float[n, n_features]` of codes once bound to columns; image: `uint8[n, h, w, 3]`; text: a list
     of n strings) and returns `float[n, n_outputs]`, checked: finite, and for classification rows
     that sum to 1 (unless its labels are independent). Regression has one output. `text_features`
-    must keep the spelling that they have in the file, though they look like numbers. `sha256` is
-    None for what is no file. `fitted` is the model itself, from which a background may be
+    must keep the spelling that they have in the file, though they look like numbers.
+    `rewritten_names` says that the format cannot hold every column name: `predict_fn` takes a
+    column under its own name as well as under that in `feature_names`. `sha256` is None for what is
+    no file. `fitted` is the model itself, from which a background may be
     recovered.
     """
 
@@ -43,6 +45,7 @@ class Predictor:
     estimator: str
     feature_names: tuple[str, ...] | None = None
     text_features: tuple[str, ...] = ()
+    rewritten_names: bool = False
     n_features: int | None = None
     input_shape: tuple[int | None, ...] | None = None
     output: str = "probability"

@@ -125,20 +125,9 @@ class CommonOptions:
 
 
 @dataclass
-class ModelOptions:
-    """What the user says about the model."""
+class TrustOptions:
+    """What a pickle may do."""
 
-    task: Annotated[
-        TaskName | None, typer.Option(help="Classification or regression, where in doubt.")
-    ] = None
-    activation: Annotated[
-        ActivationName | None,
-        typer.Option(help="For models that return logits; none takes any values in 0..1."),
-    ] = None
-    class_names: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|imagenet", help="Names of the classes, one a line or JSON."),
-    ] = None
     trust: Annotated[
         list[str] | None,
         typer.Option(
@@ -155,6 +144,34 @@ class ModelOptions:
             allow_from_autoenv=False,
         ),
     ] = False
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The trusted names."""
+        return frozenset(self.trust or ())
+
+
+@dataclass
+class ModelOptions(TrustOptions):
+    """What the user says about the model."""
+
+    task: Annotated[
+        TaskName | None, typer.Option(help="Classification or regression, where in doubt.")
+    ] = None
+    activation: Annotated[
+        ActivationName | None,
+        typer.Option(help="For models that return logits; none takes any values in 0..1."),
+    ] = None
+    class_names: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|imagenet", help="Names of the classes, one a line or JSON."),
+    ] = None
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.1, max=86400, help="How long a URL may take for one batch."
+        ),
+    ] = 30.0
 
 
 @dataclass

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from limecli.errors import ModelError, PredictError
+from limecli.models.categories import with_category_dtype
+from limecli.models.column_names import picked
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.outputs import checked
 from limecli.types import Predictor, Task
@@ -22,6 +25,10 @@ def adapt(model: Any, file: ModelFile, options: LoadOptions, format_name: str) -
     """
     if not hasattr(model, "predict"):
         raise _no_model(model, file)
+    module = _booster_module(model)
+    if module is not None:
+        predictor: Predictor = module.predictor_of_booster(model, file, options, format_name)
+        return predictor
     if options.kind == "image":
         raise ModelError(
             f"{file.name}: {type(model).__name__} takes rows or texts, not pictures",
@@ -32,7 +39,12 @@ def adapt(model: Any, file: ModelFile, options: LoadOptions, format_name: str) -
     _silence(model)
     task = options.task or _task(model, file)
     raw_fn = _score_function(model, file, task, options)
-    prepare = _as_text_input(names) if options.kind == "text" else _as_table_input(model, names)
+    categories = _known_categories(model, file)
+    prepare = (
+        _as_text_input(names)
+        if options.kind == "text"
+        else _as_table_input(model, names, categories, file)
+    )
     return Predictor(
         predict_fn=checked(lambda batch: raw_fn(prepare(batch)), task, options),
         task=task,
@@ -42,6 +54,8 @@ def adapt(model: Any, file: ModelFile, options: LoadOptions, format_name: str) -
         format=format_name,
         estimator=type(_final_step(model)).__name__,
         feature_names=names,
+        text_features=tuple(categories),
+        rewritten_names=_wrapper_of(model) == "lightgbm",
         n_features=_n_features(model),
         output=options.output,
         fitted=model,
@@ -178,12 +192,53 @@ def _as_text_input(names: tuple[str, ...] | None) -> Callable[[Any], Any]:
     return as_frame
 
 
-def _as_table_input(model: Any, names: tuple[str, ...] | None) -> Callable[[Any], Any]:
+def _booster_module(model: Any) -> Any:
+    """What serves a booster's own file, for a booster inside a pickle; None for another model.
+
+    CatBoost's estimators go the same way: they lack scikit-learn's attributes.
+    """
+    kinds = {f"{cls.__module__}.{cls.__name__}" for cls in type(model).__mro__}
+    for name in ("xgboost.core.Booster", "lightgbm.basic.Booster", "catboost.core.CatBoost"):
+        if name in kinds:
+            return import_module(f"limecli.models.{name.partition('.')[0]}")
+    return None
+
+
+def _wrapper_of(model: Any) -> str | None:
+    """The library whose scikit-learn wrapper the model is, or what a search found best is."""
+    homes = {cls.__module__ for cls in type(getattr(model, "best_estimator_", model)).__mro__}
+    return next((name for name in ("xgboost", "lightgbm") if f"{name}.sklearn" in homes), None)
+
+
+def _known_categories(model: Any, file: ModelFile) -> dict[str, list[Any]]:
+    """The category columns of the frame that an XGBoost or LightGBM estimator was fitted on."""
+    library = _wrapper_of(model)
+    if library is None:
+        return {}
+    module = import_module(f"limecli.models.{library}")
+    estimator = getattr(model, "best_estimator_", model)
+    found: dict[str, list[Any]] = module.categories_of(estimator, file.name)
+    return found
+
+
+def _as_table_input(
+    model: Any,
+    names: tuple[str, ...] | None,
+    categories: dict[str, list[Any]],
+    file: ModelFile,
+) -> Callable[[Any], Any]:
     """A model that saw names at fit gets a DataFrame, any other the bare values.
 
     A part of the user's own (a column selector, say) records no names yet may need them: then the
     model gets the DataFrame too.
     """
+    library = _wrapper_of(model)
+    if names is not None and library is not None:
+        # LightGBM takes a category that it never saw as missing, XGBoost refuses it.
+        unknown = library == "xgboost"
+        return lambda frame: with_category_dtype(
+            picked(frame, names), categories, file.name, refuse_unknown=unknown
+        )
     if names is not None:
         return lambda frame: frame[list(names)]
     own = _is_users_own(_first_step(model))

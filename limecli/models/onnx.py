@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from limecli.errors import ModelError, PredictError
+from limecli.models.column_names import picked
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.onnx_graph import ScoreOutput, find_scores, scales_its_input, task_of
 from limecli.models.outputs import checked, in_fixed_batches
@@ -76,6 +77,7 @@ class OnnxLoader:
             task=task,
             class_names=_names(scores) if task == "classification" else (),
             text_features=_text_columns(inputs),
+            rewritten_names=by_column,
             path=file.name,
             sha256=file.sha256,
             format="onnx",
@@ -241,9 +243,12 @@ def _table_feed(inputs: list[Any], file: ModelFile) -> Callable[[Any], dict[str,
                 "limecli image explains image networks",
             )
         return lambda frame: {inputs[0].name: converted(frame, inputs[0])}
-    return lambda frame: {
-        item.name: converted(frame[item.name], item).reshape(-1, 1) for item in inputs
-    }
+
+    def feed(frame: Any) -> dict[str, Any]:
+        frame = picked(frame, [item.name for item in inputs])
+        return {item.name: converted(frame[item.name], item).reshape(-1, 1) for item in inputs}
+
+    return feed
 
 
 def _run(session: Any, scores: ScoreOutput, feed: dict[str, Any], fixed: int | None) -> Any:
