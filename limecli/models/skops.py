@@ -1,0 +1,208 @@
+"""skops files: scikit-learn models without a pickle, behind the same table of trusted names."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import warnings
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from limecli.errors import LimecliError, ModelError
+from limecli.models.interface import LoadOptions, ModelFile
+from limecli.models.skops_nodes import State, scalar
+from limecli.models.skops_schema import SCHEMA, SchemaCheck, damaged
+from limecli.types import ModelInfo, Predictor
+
+if TYPE_CHECKING:
+    from limecli.models.inert import Contents
+
+_SHOWN = 1 << 20  # bytes of an array that inspect reads
+
+
+class SkopsLoader:
+    """Judges every name itself, then lets skops build what is trusted."""
+
+    requires = ("skops", "sklearn")
+
+    def matches(self, file: ModelFile) -> bool:
+        """A zip with a schema."""
+        return SCHEMA in file.zip_names
+
+    def load(self, file: ModelFile, options: LoadOptions) -> Predictor:
+        """Check, build and adapt. Raises ModelError for what is refused, damaged or no model."""
+        from limecli.models.estimator import adapt
+
+        if (options.trust or options.trust_pickle) and "" not in sys.path:
+            sys.path.append("")  # a trusted module of the user's own lies beside the work
+        check = SchemaCheck(file, options.trust)
+        if not options.trust_pickle:
+            _refuse(file, check)
+        skew = _skew(check.versions)
+        try:
+            predictor = adapt(_built(file, check), file, options, format_name="skops")
+        except LimecliError:
+            raise
+        except MemoryError:
+            raise ModelError(f"{file.name} asks for more memory than there is") from None
+        except Exception as error:  # other versions of a library miss anything
+            raise _mismatch(file, error, skew) from error
+        notes = [f"saved with {text}: predictions may differ from those at the time"
+                 for text in skew.values()]  # fmt: skip
+        if options.trust_pickle:
+            notes.append(f"--trust-pickle: any code in {file.name} has run")
+        return replace(predictor, notes=(*notes, *predictor.notes))
+
+    def inspect(self, file: ModelFile, options: LoadOptions) -> ModelInfo:
+        """What the schema says, nothing of it built."""
+        from limecli.models.inert import Contents
+
+        check = SchemaCheck(file, options.trust, builds=False)
+        contents = Contents(
+            root=_inert(check, check.schema),
+            wants=check.wants,
+            refusals=[f"it wants {what}: refused" for what in check.refusals],
+            versions=check.versions,
+        )
+        return _described(contents)
+
+
+def _described(contents: Contents) -> ModelInfo:
+    from limecli.models import anatomy
+    from limecli.models.inert import Inert
+
+    root = contents.root
+    info = ModelInfo(
+        format="skops",
+        saved_with=contents.versions,
+        wants=contents.names,
+        missing=anatomy._missing(contents),
+    )
+    if not isinstance(root, Inert):
+        return replace(info, notes=(f"it holds a {type(root).__name__}, not a model",))
+    return replace(
+        info,
+        estimator=anatomy._part("", root, set(), 0),
+        task=anatomy._task(root),
+        class_names=anatomy._class_names(root),
+        feature_names=anatomy._feature_names(root),
+        n_features=anatomy._n_features(root),
+    )
+
+
+def _refuse(file: ModelFile, check: SchemaCheck) -> None:
+    names = check.untrusted
+    if names:
+        raise ModelError(*refusal(file.name, names))
+    if check.refusals:
+        raise ModelError(f"{file.name} wants {check.refusals[0]}: refused")
+
+
+def refusal(path: str, names: list[str]) -> tuple[str, str]:
+    """The sentence that refuses names, and how to trust them."""
+    first, others = names[0], names[1:]
+    more = f" and {len(others) - 8} more" if len(others) > 8 else ""
+    also = f" (nor are {', '.join(others[:8])}{more})" if others else ""
+    own = [name for name in names[:9] if not name.startswith("__main__.")]
+    hint = "if you wrote this file and know the name: " + " ".join(f"--trust {n}" for n in own)
+    if first.startswith("__main__."):
+        name = first.rpartition(".")[2]
+        hint = (
+            f"the class {name} lived in the script that saved the model: move it into a module,"
+            f" and pass --trust mymodule.{name}"
+        )
+    message = (
+        f"{path} wants {first}, which is not on limecli's list of trusted names{also}: refused"
+    )
+    return message, hint
+
+
+def _built(file: ModelFile, check: SchemaCheck) -> Any:
+    import skops.io
+
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore")  # one for each tree of another version
+        try:
+            return skops.io.load(io.BytesIO(check.archive()), trusted=list(check.wants))
+        except (ImportError, AttributeError, ValueError, TypeError, KeyError, MemoryError):
+            raise  # what other versions of the libraries cause
+        except Exception as error:  # arrays and archives that are damaged
+            raise damaged(file, error) from error
+
+
+def _skew(versions: dict[str, str]) -> dict[str, str]:
+    """For each library of another version: a few words that say so."""
+    found = {}
+    for library, saved in versions.items():
+        installed = _installed(library)
+        if library != "skops" and saved != installed:  # skops reads its own older files
+            found[library] = f"{library} {saved}, loaded with {installed}"
+    return found
+
+
+def _installed(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "none"
+
+
+def _mismatch(file: ModelFile, error: Exception, skew: dict[str, str]) -> ModelError:
+    what = " ".join((str(error).strip() or type(error).__name__).split())[:300]
+    message = f"{file.name} cannot be rebuilt with the libraries installed here: {what}"
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing:
+        from limecli.models.guard import install_line
+
+        return ModelError(f"{file.name} needs {missing}, which is not installed",
+                          install_line(missing.partition(".")[0]))  # fmt: skip
+    if skew:
+        installs = " ".join(f"'{text.partition(',')[0].replace(' ', '==')}'"
+                            for text in skew.values())  # fmt: skip
+        return ModelError(f"{message} (saved with {'; '.join(skew.values())})",
+                          f"install the version that it was saved with: pip install {installs}")  # fmt: skip # noqa: E501
+    return ModelError(message, "install the library versions that the model was saved with")
+
+
+def _inert(check: SchemaCheck, state: State) -> Any:
+    """A node as what `anatomy` reads: plain values, names, and objects as names with contents."""
+    from limecli.models.inert import Inert, Name
+
+    loader = state["__loader__"]
+    name = Name(str(state["__module__"]), str(state["__class__"]))
+    content = state.get("content")
+    if loader == "JsonNode":
+        return scalar(state) if not isinstance(content, dict | list) else None
+    if loader == "DictNode" and isinstance(content, dict):
+        return {key: _inert(check, value) for key, value in content.items()}
+    if loader in ("ListNode", "SetNode") and isinstance(content, list):
+        return [_inert(check, item) for item in content]
+    if loader == "TupleNode" and isinstance(content, list):
+        return tuple(_inert(check, item) for item in content)
+    if loader == "NdArrayNode":
+        return _array(check, state)
+    if loader in ("FunctionNode", "TypeNode"):
+        return name
+    made = Inert(name)
+    if loader in ("ObjectNode", "TreeNode", "LossNode") and isinstance(content, dict):
+        made.state = _inert(check, content)
+    return made
+
+
+def _array(check: SchemaCheck, state: State) -> Any:
+    import numpy as np
+
+    if state["type"] == "json":
+        items = [_inert(check, item) for item in state["content"]]
+        array = np.empty(len(items), dtype=object)
+        array[:] = items
+        return array
+    data = check.member(state["file"])
+    if len(data) > _SHOWN:
+        return None
+    try:
+        return np.load(io.BytesIO(data), allow_pickle=False)[()]
+    except (ValueError, EOFError, OSError):  # damaged, or no array: load says so
+        return None
