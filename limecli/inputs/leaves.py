@@ -6,9 +6,9 @@ A leaf with 12 rows and the path `age > 30`, `age <= 41` says that 12 rows have 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from limecli.types import FloatArray, IntArray
@@ -16,7 +16,21 @@ if TYPE_CHECKING:
 _BUDGET = 20_000_000  # leaf x feature cells to look at, at most
 _BLOCK = 4_000_000
 
-AddInterval = Callable[[int, "FloatArray", "FloatArray", "FloatArray"], None]
+
+class Sink(Protocol):
+    """What takes the findings, by feature, `float[n]` each, weights as shares of the tree's rows.
+
+    `interval`: rows lie in (low, high]. `split`: of rows that no split of the feature has parted
+    before, `share` lie at or below `threshold`.
+    """
+
+    def interval(
+        self, feature: int, low: FloatArray, high: FloatArray, weight: FloatArray
+    ) -> None: ...
+
+    def split(
+        self, feature: int, threshold: FloatArray, share: FloatArray, weight: FloatArray
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -35,38 +49,38 @@ class Tree:
     others: frozenset[int] = frozenset()
 
 
-def add_leaves(trees: Iterator[Tree], n_features: int, add: AddInterval) -> set[int]:
-    """Call `add(feature, low, high, count)`, once a tree and feature that it splits on.
+def add_leaves(trees: Iterator[Tree], n_features: int, sink: Sink) -> set[int]:
+    """Tell `sink` of every feature that a tree splits on.
 
     Returns the features that are split in other ways than by a threshold.
     """
     spent, others = 0, set[int]()
     for tree in trees:
         others |= tree.others
-        if spent < _BUDGET:
-            total = tree.count[0] or 1.0
-            for feature, low, high, count in _boxes(tree, n_features):
-                add(feature, low, high, count / total)
+        if spent < _BUDGET and tree.left[0] >= 0:
+            _read(tree, n_features, sink)
         spent += len(tree.left) * n_features
     return others
 
 
-def _boxes(tree: Tree, n_features: int) -> Iterator[tuple[int, FloatArray, FloatArray, FloatArray]]:
+def _read(tree: Tree, n_features: int, sink: Sink) -> None:
     import numpy as np
 
+    weight = tree.count / (tree.count[0] or 1.0)
     leaf = tree.left < 0
-    if leaf[0]:
-        return
     used = np.unique(tree.feature[~leaf & (tree.feature >= 0)])
     used = used[used < n_features]
-    width = max(1, _BLOCK // max(len(tree.left), 1))
+    width = max(1, _BLOCK // len(tree.left))
     for start in range(0, len(used), width):
         block = used[start : start + width]
         low, high = _bounds(tree, block)
         for j, feature in enumerate(block):
-            a, b = low[leaf, j], high[leaf, j]
-            bound = np.isfinite(a) | np.isfinite(b)
-            yield int(feature), a[bound], b[bound], tree.count[leaf][bound]
+            free = np.isneginf(low[:, j]) & np.isposinf(high[:, j])
+            bound = leaf & ~free
+            sink.interval(int(feature), low[bound, j], high[bound, j], weight[bound])
+            first = free & ~leaf & (tree.feature == feature) & (weight > 0)
+            share = weight[tree.left[first]] / weight[first]
+            sink.split(int(feature), tree.threshold[first], share, weight[first])
 
 
 def _bounds(tree: Tree, features: IntArray) -> tuple[FloatArray, FloatArray]:

@@ -54,7 +54,10 @@ def recover_background(
             unused.append(name)
             columns.append(_unused(name, (rows or {}).get(name, ()), discretizer))
             continue
-        if spread.kind() == "intervals" and spread.thresholds() < _FEW:
+        if spread.categories is None and _are_truths((rows or {}).get(name, ())):
+            spread.categories = (False, True)
+        guessed = spread.kind() == "intervals" and not spread.intervals.two_valued()
+        if guessed and spread.thresholds() < _FEW:
             thin.append(name)
         columns.append(_column(name, spread, discretizer))
     if silent or not any(spread.kind() for spread in evidence.spreads):
@@ -85,11 +88,17 @@ def _listed(names: Sequence[str]) -> str:
 def _sources(spread: Spread) -> list[str]:
     kind = spread.kind()
     found = [spread.sources.get(kind or "", "")]
-    if kind == "categories" and (spread.intervals.low or spread.indicators):
+    if kind == "categories" and (spread.intervals.rows or spread.indicators):
         found.append(spread.sources.get("intervals", ""))
     if kind != "normal" and spread.exact:
         found.append(spread.sources.get("normal", ""))
     return found
+
+
+def _are_truths(values: Sequence[Value]) -> bool:
+    """Whether a column holds True and False, which a model may take for 1 and 0."""
+    present = [str(value).title() for value in values if value is not None]
+    return bool(present) and set(present) <= {"True", "False"}
 
 
 def _column(name: str, spread: Spread, discretizer: str) -> Column:

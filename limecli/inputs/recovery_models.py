@@ -127,8 +127,11 @@ def _bin_thresholds(evidence: Evidence, model: Any, links: Links, source: str) -
     for link, found in zip(links, getattr(mapper, "bin_thresholds_", ()), strict=False):
         if len(found) >= _MANY_BINS:
             evidence.say(link, "quantiles", f"bins of {source}", link.back(found))
-        elif len(found):
-            evidence.limits(link, f"bins of {source}", found[0], found[-1])
+        elif len(found) > 1:
+            # Half way between the values: the outermost ones lie about as far beyond.
+            low, high = 2 * found[0] - found[1], 2 * found[-1] - found[-2]
+            low = max(low, 0.0) if found[0] > 0 else low
+            evidence.limits(link, f"bins of {source}", low, high)
 
 
 def _boosters(evidence: Evidence, model: Any, links: Links, source: str) -> None:
@@ -149,24 +152,42 @@ def _boosters(evidence: Evidence, model: Any, links: Links, source: str) -> None
                 evidence.say(links[j], "quantiles", f"borders of {source}", links[j].back(edges))
 
 
-def _leaves(evidence: Evidence, trees: Iterator[Tree], links: Links, source: str) -> None:
-    looked_at: set[int] = set()
+class _Splits:
+    """Takes what trees tell and gives it to the columns behind their features."""
 
-    def add(feature: int, low: FloatArray, high: FloatArray, count: FloatArray) -> None:
-        link = links[feature]
-        looked_at.add(feature)
-        spread = evidence.spread(link)
+    def __init__(self, evidence: Evidence, links: Links, source: str) -> None:
+        self._evidence, self._links, self._source = evidence, links, source
+        self.seen: set[int] = set()
+
+    def _intervals(self, feature: int) -> Intervals | None:
+        link = self._links[feature]
+        spread = self._evidence.spread(link)
+        self.seen.add(feature)
         if spread is None:
-            return
-        spread.sources.setdefault("intervals", f"splits of {source}")
+            return None
+        spread.sources.setdefault("intervals", f"splits of {self._source}")
         if link.indicator is not None:
-            kept = spread.indicators.setdefault(link.indicator, Intervals())
-        else:
-            kept = spread.intervals
-        kept.add(link.back(low), link.back(high), count)
+            return spread.indicators.setdefault(link.indicator, Intervals())
+        return spread.intervals
 
-    opaque_splits = add_leaves(trees, len(links), add)
-    evidence.touch(links[j] for j in looked_at | opaque_splits if j < len(links))
+    def interval(self, feature: int, low: FloatArray, high: FloatArray, weight: FloatArray) -> None:
+        kept = self._intervals(feature)
+        if kept is not None:
+            back = self._links[feature].back
+            kept.rows.append((back(low), back(high), weight))
+
+    def split(
+        self, feature: int, threshold: FloatArray, share: FloatArray, weight: FloatArray
+    ) -> None:
+        kept = self._intervals(feature)
+        if kept is not None:
+            kept.splits.append((self._links[feature].back(threshold), share, weight))
+
+
+def _leaves(evidence: Evidence, trees: Iterator[Tree], links: Links, source: str) -> None:
+    sink = _Splits(evidence, links, source)
+    others = add_leaves(trees, len(links), sink)
+    evidence.touch(links[j] for j in sink.seen | others if j < len(links))
 
 
 def _lightgbm(model: Any) -> Any:

@@ -219,9 +219,10 @@ def _imputer(evidence: Evidence, step: Any, links: Links, source: str) -> Links:
 def _function(evidence: Evidence, step: Any, links: Links, source: str) -> Links:
     import numpy as np
 
-    if step.func is None:
+    name = getattr(getattr(step.func, "func", step.func), "__name__", "")
+    if step.func is None or name == "check_array":  # HistGradientBoosting passes numbers on so
         return links
-    undo = getattr(np, _INVERSES.get(getattr(step.func, "__name__", ""), ""), None)
+    undo = getattr(np, _INVERSES.get(name, ""), None)
     return _mixed(step, links) if undo is None else [link.then(undo) for link in links]
 
 

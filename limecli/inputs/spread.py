@@ -13,28 +13,28 @@ _GRID = 256  # edges at most
 _FEW = 6  # edges below which a normal distribution is laid through them
 _TAIL = 2.0  # deviations beyond the mean that rows are taken to reach
 _ONE = 0.4  # deviation, as a share of the only edge that there is
-_STEPS = 10  # of expectation maximisation: more of them make the estimate spiky
+_CENTRED = 0.05  # mean over deviation below which values may as well be negative
+_FOLLOWED = 0.5  # how far the cells between the splits follow those shares at first
+_EVEN = 0.3  # how much of the mass is spread evenly over the cells at first
+_STEPS = 3  # of expectation maximisation: more of them make the estimate spiky
+_CATEGORY_STEPS = 30
 
 
 @dataclass
 class Intervals:
-    """Training rows of which only an interval (low, high] is known, with how many they are."""
+    """What trees tell of a column, see `leaves.Sink`: rows in intervals, shares below splits."""
 
-    low: list[FloatArray] = field(default_factory=list)
-    high: list[FloatArray] = field(default_factory=list)
-    count: list[FloatArray] = field(default_factory=list)
+    rows: list[tuple[FloatArray, FloatArray, FloatArray]] = field(default_factory=list)
+    splits: list[tuple[FloatArray, FloatArray, FloatArray]] = field(default_factory=list)
 
-    def add(self, low: FloatArray, high: FloatArray, count: FloatArray) -> None:
-        """`float[n]` each; the ends may be infinite."""
-        self.low.append(low)
-        self.high.append(high)
-        self.count.append(count)
-
-    def arrays(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """All of them, `float[n]` each."""
+    def arrays(self, name: str = "rows") -> tuple[FloatArray, FloatArray, FloatArray]:
+        """All of one kind, `float[n]` each."""
         import numpy as np
 
-        return np.concatenate(self.low), np.concatenate(self.high), np.concatenate(self.count)
+        first, second, weight = (
+            np.concatenate(items) for items in zip(*getattr(self, name), strict=True)
+        )
+        return first, second, weight
 
     def edges(self) -> FloatArray:
         """The distinct finite ends."""
@@ -43,6 +43,10 @@ class Intervals:
         low, high, _ = self.arrays()
         ends: FloatArray = np.unique(np.concatenate([low, high]))
         return ends[np.isfinite(ends)]
+
+    def two_valued(self) -> bool:
+        """Whether the column looks like 0 and 1: it is split half way between, and nowhere else."""
+        return bool(self.edges().tolist() == [0.5])
 
 
 @dataclass
@@ -68,7 +72,7 @@ class Spread:
 
     def thresholds(self) -> int:
         """How many places of the column the model's trees know; 0 without trees."""
-        return len(self.intervals.edges()) if self.intervals.low else 0
+        return len(self.intervals.edges()) if self.intervals.rows else 0
 
     def kind(self) -> str | None:
         """Which piece of evidence `sample` rests on: the most telling that there is."""
@@ -97,7 +101,7 @@ class Spread:
         if kind == "intervals":
             return _interval_quantiles(steps, self.intervals, self.limits)
         if kind == "normal" and self.normal is not None:
-            return _mixture_quantiles(steps, *(np.array([x]) for x in (*self.normal, 1.0)))
+            return _moment_quantiles(steps, *self.normal)
         if self.limits is None:
             raise ValueError("nothing is known of this column")
         return self.limits[0] + steps * (self.limits[1] - self.limits[0])
@@ -107,15 +111,15 @@ class Spread:
         import numpy as np
 
         n = len(self.categories or ())
-        if self.intervals.low:  # of codes 0..n-1
-            cells, edges = _estimate(self.intervals)
+        if self.intervals.rows:  # of codes 0..n-1
+            cells, edges = _estimate(self.intervals, _CATEGORY_STEPS)
             codes = np.searchsorted(edges, np.arange(n))
             counts = np.bincount(codes, minlength=len(cells))[codes]
             found = cells[codes] / counts
         else:
             told = dict(self.known_shares)
             for code, intervals in self.indicators.items():
-                told.setdefault(code, float(_estimate(intervals)[0][-1]))
+                told.setdefault(code, float(_estimate(intervals, _CATEGORY_STEPS)[0][-1]))
             left = max(1.0 - sum(told.values()), 1e-3)
             silent = max(n - len(told), 1)
             found = np.array([told.get(code, left / silent) for code in range(n)])
@@ -124,11 +128,10 @@ class Spread:
         return shares
 
 
-def _estimate(intervals: Intervals) -> tuple[FloatArray, FloatArray]:
+def _estimate(intervals: Intervals, steps: int = _STEPS) -> tuple[FloatArray, FloatArray]:
     """Masses `float[n_edges + 1]` of the cells between the edges, and the edges.
 
-    The self-consistent estimate for interval-censored data (Turnbull 1976), stopped early: it
-    starts from cells of equal mass, since trees split where rows are.
+    The self-consistent estimate for interval-censored data (Turnbull 1976), stopped early.
     """
     import numpy as np
 
@@ -143,8 +146,8 @@ def _estimate(intervals: Intervals) -> tuple[FloatArray, FloatArray]:
     pairs, inverse = np.unique(first * (cells + 1) + last, return_inverse=True)
     weight = np.bincount(inverse.ravel(), weights=count)
     first, last = pairs // (cells + 1), pairs % (cells + 1)
-    mass = np.full(cells, 1.0 / cells)
-    for _ in range(_STEPS):
+    mass = _first_guess(intervals, edges)
+    for _ in range(steps):
         below = np.concatenate([[0.0], np.cumsum(mass)])
         rate = weight / np.maximum(below[last] - below[first], 1e-12)
         change = np.bincount(first, rate, cells + 1) - np.bincount(last, rate, cells + 1)
@@ -153,12 +156,34 @@ def _estimate(intervals: Intervals) -> tuple[FloatArray, FloatArray]:
     return mass, edges
 
 
+def _first_guess(intervals: Intervals, edges: FloatArray) -> FloatArray:
+    """Masses from the shares of rows below each split, made to rise, and from where splits are."""
+    import numpy as np
+    from sklearn.isotonic import IsotonicRegression
+
+    even = np.full(len(edges) + 1, 1.0 / (len(edges) + 1))
+    threshold, share, weight = intervals.arrays("splits")
+    if not len(threshold):
+        return even
+    rising = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+    below = rising.fit(threshold, share, sample_weight=weight).predict(edges)
+    inside = np.diff(below)
+    inside = _FOLLOWED * inside + (1 - _FOLLOWED) * max(below[-1] - below[0], 0.05) / max(
+        len(inside), 1
+    )
+    found: FloatArray = np.concatenate([[below[0]], inside, [1.0 - below[-1]]])
+    mixed: FloatArray = (1 - _EVEN) * found / found.sum() + _EVEN * even
+    return mixed
+
+
 def _interval_quantiles(
     steps: FloatArray, intervals: Intervals, limits: tuple[float, float] | None
 ) -> FloatArray:
     import numpy as np
 
     mass, edges = _estimate(intervals)
+    if intervals.two_valued():
+        return np.where(steps < mass[0], 0.0, 1.0)
     mean, std = _normal_through(np.cumsum(mass)[:-1], edges)
     if len(edges) < _FEW and limits is None:
         return _mixture_quantiles(steps, *(np.array([x]) for x in (mean, std, 1.0)))
@@ -170,10 +195,28 @@ def _interval_quantiles(
         min(edges[0] - left, mean - _TAIL * std),
         max(edges[-1] + right, mean + _TAIL * std),
     )
+    if mass[0] > 0.5 and edges[0] > 0:  # mostly nothing: no gain, no visit
+        low = max(low, 0.0) if limits else 0.0
+        steps = np.where(steps < mass[0], 0.0, steps)
     ends = np.concatenate([[min(low, edges[0])], edges, [max(high, edges[-1])]])
     found: FloatArray = np.interp(steps, np.concatenate([[0.0], np.cumsum(mass)]), ends)
     digits = _digits(edges)
     return found if digits is None else np.round(found, digits)
+
+
+def _moment_quantiles(steps: FloatArray, mean: float, std: float) -> FloatArray:
+    """A normal distribution, or a gamma distribution where that would go far below zero.
+
+    Amounts and counts have a deviation above their mean; centred values have a mean near zero.
+    """
+    import numpy as np
+    from scipy.special import gammaincinv
+
+    if not _CENTRED * std < mean < std:
+        return _mixture_quantiles(steps, *(np.array([x]) for x in (mean, std, 1.0)))
+    found: FloatArray = gammaincinv((mean / std) ** 2, steps) * std**2 / mean
+    found[found < 0.05 * std] = 0.0
+    return found
 
 
 def _normal_through(below: FloatArray, edges: FloatArray) -> tuple[float, float]:
