@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -19,23 +20,32 @@ _INNER = ("best_estimator_", "steps", "_final_estimator", "estimator_", "regress
 def describe_pickle(file: ModelFile, trust: frozenset[str]) -> ModelInfo:
     """Read a pickle inertly. Raises ModelError when it breaks off before any object is whole."""
     contents = read_inert(file, trust)
-    root = contents.root
     if contents.damage is not None and not contents.wants:
         raise contents.damage
-    model = root if isinstance(root, Inert) else None
-    notes = [contents.damage.message] if contents.damage else []
-    if model is None and contents.damage is None:
-        notes.append(f"it holds a {type(root).__name__}, not a model")
-    return ModelInfo(
-        format="pickle",
-        estimator=None if model is None else _part("", model, set(), 0),
-        task=None if model is None else _task(model),
-        class_names=None if model is None else _class_names(model),
-        feature_names=None if model is None else _feature_names(model),
-        n_features=None if model is None else _n_features(model),
+    return describe(contents, "pickle")
+
+
+def describe(contents: Contents, format_name: str) -> ModelInfo:
+    """What was read inertly, in the words of a ModelInfo."""
+    root, damage = contents.root, contents.damage
+    notes = [damage.message] if damage else []
+    info = ModelInfo(
+        format=format_name,
         saved_with=contents.versions,
         wants=contents.names,
         missing=_missing(contents),
+    )
+    if not isinstance(root, Inert):
+        if damage is None:
+            notes.append(f"it holds a {type(root).__name__}, not a model")
+        return replace(info, notes=tuple(notes))
+    return replace(
+        info,
+        estimator=_part("", root, set(), 0),
+        task=_task(root),
+        class_names=_class_names(root),
+        feature_names=_feature_names(root),
+        n_features=_n_features(root),
         notes=tuple(notes),
     )
 

@@ -31,6 +31,7 @@ from limecli.models.interface import ModelFile
 from limecli.models.skew import MismatchError, mended, mended_call, present_global, replacement
 from limecli.models.skew import present_name as present_name  # noqa: PLC0414 - for inert.py
 
+_LISTED = 9  # names in a refusal
 MAX_DEPTH = 200  # tuples inside tuples
 MAX_WEIGHT = 1_000_000  # tuples inside a tuple, each counted as often as it occurs
 MAX_OPCODES = 5_000_000  # and half as many as the file has bytes
@@ -141,7 +142,7 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
                     f"{module}.{name}",
                 )
             if not trusted and (module, name) not in trusted_names():
-                raise _refusal(self._path, module, name)
+                raise refusal(self._path, [f"{module}.{name}"])
             may_call = trusted or trusted_names()[module, name]
             found = self._import(module, name)
         self._globals[id(found)] = (found, f"{module}.{name}", may_call)
@@ -361,14 +362,19 @@ def install_line(library: str) -> str:
     return f"modules are looked for in {Path.cwd()} and in this environment"
 
 
-def _refusal(path: str, module: str, name: str) -> UntrustedNameError:
-    what = f"{path} wants {module}.{name}, which is not on limecli's list of trusted names: refused"
-    if module == "__main__":
-        return UntrustedNameError(
-            what,
-            f"the class {name} lived in the script that saved the model: move it into a module,"
-            f" say mymodule.py in {Path.cwd()}, and pass --trust mymodule.{name}",
-            f"{module}.{name}",
+def refusal(path: str, names: list[str]) -> UntrustedNameError:
+    """The sentence that refuses a file for the names that it wants, and says how to allow them."""
+    first, others = names[0], names[1:_LISTED]
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    also = f" (nor are {', '.join(others)}{more})" if others else ""
+    message = (
+        f"{path} wants {first}, which is not on limecli's list of trusted names{also}: refused"
+    )
+    flags = [f"--trust {name.replace('__main__.', 'mymodule.', 1)}" for name in names[:_LISTED]]
+    hint = f"if you wrote this file and know the name{'s' if others else ''}: {' '.join(flags)}"
+    if first.startswith("__main__."):
+        hint = (
+            f"the class {first.partition('.')[2]} lived in the script that saved the model: move it"
+            f" into a module, say mymodule.py in {Path.cwd()}, and pass {' '.join(flags)}"
         )
-    hint = f"if you wrote this file and know the name: --trust {module}.{name}"
-    return UntrustedNameError(what, hint, f"{module}.{name}")
+    return UntrustedNameError(f"{path} wants {first}, {where}: refused", hint, first)

@@ -289,7 +289,8 @@ def _may_set(target: Any, key: str) -> bool:
 
 
 def _is_one(target: Any, name: str) -> bool:
-    return name in _bases(type(target))
+    kind: Any = type(target)
+    return name in _bases(kind)
 
 
 @functools.cache

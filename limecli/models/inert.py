@@ -18,6 +18,7 @@ from limecli.models.guard import (
     UntrustedNameError,
     present_name,
     read_pickle,
+    refusal,
     replaced_main,
     trusted_names,
 )
@@ -242,17 +243,10 @@ def all_untrusted(
     file: ModelFile, trust: frozenset[str], error: UntrustedNameError
 ) -> UntrustedNameError:
     """The same refusal, with every further name that the file would be refused for."""
-    others = [name for name in read_inert(file, trust).untrusted if name != error.name]
-    if not others:
+    if "--trust" not in error.hint:  # a name inside a name cannot be allowed
         return error
-    shown = ", ".join(others[:8]) + (f" and {len(others) - 8} more" if len(others) > 8 else "")
-    hint = error.hint
-    if "--trust" in hint:
-        flags = (f"--trust {name}" for name in others if not name.startswith("__main__."))
-        hint = " ".join((hint, *list(flags)[:8]))
-    return UntrustedNameError(
-        error.message.replace(": refused", f" (nor are {shown}): refused"), hint, error.name
-    )
+    names = [error.name, *read_inert(file, trust).untrusted]
+    return refusal(file.name, list(dict.fromkeys(names)))
 
 
 def walk(value: Any, depth: int = 6) -> Iterator[Any]:

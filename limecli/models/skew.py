@@ -170,14 +170,12 @@ def _with_present_keywords(state: tuple[Any, ...]) -> tuple[Any, ...]:
     """`force_all_finite` of check_array is called `ensure_all_finite` since 1.6."""
     from sklearn.utils.validation import check_array
 
-    keywords = state[2]
     known = inspect.signature(check_array).parameters
-    if not isinstance(keywords, dict) or "force_all_finite" in known:
+    names = ["force_all_finite", "ensure_all_finite"]
+    present = next((name for name in reversed(names) if name in known), "")
+    if state[0] is not check_array or not isinstance(state[2], dict):
         return state
-    keywords = {
-        "ensure_all_finite" if key == "force_all_finite" else key: value
-        for key, value in keywords.items()
-    }
+    keywords = {present if key in names else key: value for key, value in state[2].items()}
     return (*state[:2], keywords, state[3])
 
 

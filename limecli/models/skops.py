@@ -8,16 +8,16 @@ import sys
 import warnings
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from limecli.errors import LimecliError, ModelError
+from limecli.models.anatomy import describe
+from limecli.models.guard import install_line, refusal
+from limecli.models.inert import Contents, Inert, Name
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.skops_nodes import State, scalar
 from limecli.models.skops_schema import SCHEMA, SchemaCheck, damaged
 from limecli.types import ModelInfo, Predictor
-
-if TYPE_CHECKING:
-    from limecli.models.inert import Contents
 
 _SHOWN = 1 << 20  # bytes of an array that inspect reads
 
@@ -57,8 +57,6 @@ class SkopsLoader:
 
     def inspect(self, file: ModelFile, options: LoadOptions) -> ModelInfo:
         """What the schema says, nothing of it built."""
-        from limecli.models.inert import Contents
-
         check = SchemaCheck(file, options.trust, builds=False)
         contents = Contents(
             root=_inert(check, check.schema),
@@ -66,57 +64,14 @@ class SkopsLoader:
             refusals=[f"it wants {what}: refused" for what in check.refusals],
             versions=check.versions,
         )
-        return _described(contents)
-
-
-def _described(contents: Contents) -> ModelInfo:
-    from limecli.models import anatomy
-    from limecli.models.inert import Inert
-
-    root = contents.root
-    info = ModelInfo(
-        format="skops",
-        saved_with=contents.versions,
-        wants=contents.names,
-        missing=anatomy._missing(contents),
-    )
-    if not isinstance(root, Inert):
-        return replace(info, notes=(f"it holds a {type(root).__name__}, not a model",))
-    return replace(
-        info,
-        estimator=anatomy._part("", root, set(), 0),
-        task=anatomy._task(root),
-        class_names=anatomy._class_names(root),
-        feature_names=anatomy._feature_names(root),
-        n_features=anatomy._n_features(root),
-    )
+        return describe(contents, "skops")
 
 
 def _refuse(file: ModelFile, check: SchemaCheck) -> None:
-    names = check.untrusted
-    if names:
-        raise ModelError(*refusal(file.name, names))
+    if check.untrusted:
+        raise refusal(file.name, check.untrusted)
     if check.refusals:
         raise ModelError(f"{file.name} wants {check.refusals[0]}: refused")
-
-
-def refusal(path: str, names: list[str]) -> tuple[str, str]:
-    """The sentence that refuses names, and how to trust them."""
-    first, others = names[0], names[1:]
-    more = f" and {len(others) - 8} more" if len(others) > 8 else ""
-    also = f" (nor are {', '.join(others[:8])}{more})" if others else ""
-    own = [name for name in names[:9] if not name.startswith("__main__.")]
-    hint = "if you wrote this file and know the name: " + " ".join(f"--trust {n}" for n in own)
-    if first.startswith("__main__."):
-        name = first.rpartition(".")[2]
-        hint = (
-            f"the class {name} lived in the script that saved the model: move it into a module,"
-            f" and pass --trust mymodule.{name}"
-        )
-    message = (
-        f"{path} wants {first}, which is not on limecli's list of trusted names{also}: refused"
-    )
-    return message, hint
 
 
 def _built(file: ModelFile, check: SchemaCheck) -> Any:
@@ -154,8 +109,6 @@ def _mismatch(file: ModelFile, error: Exception, skew: dict[str, str]) -> ModelE
     message = f"{file.name} cannot be rebuilt with the libraries installed here: {what}"
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing:
-        from limecli.models.guard import install_line
-
         return ModelError(f"{file.name} needs {missing}, which is not installed",
                           install_line(missing.partition(".")[0]))  # fmt: skip
     if skew:
@@ -168,8 +121,6 @@ def _mismatch(file: ModelFile, error: Exception, skew: dict[str, str]) -> ModelE
 
 def _inert(check: SchemaCheck, state: State) -> Any:
     """A node as what `anatomy` reads: plain values, names, and objects as names with contents."""
-    from limecli.models.inert import Inert, Name
-
     loader = state["__loader__"]
     name = Name(str(state["__module__"]), str(state["__class__"]))
     content = state.get("content")
