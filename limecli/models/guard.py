@@ -367,9 +367,7 @@ def refusal(path: str, names: list[str]) -> UntrustedNameError:
     first, others = names[0], names[1:_LISTED]
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     also = f" (nor are {', '.join(others)}{more})" if others else ""
-    message = (
-        f"{path} wants {first}, which is not on limecli's list of trusted names{also}: refused"
-    )
+    where = f"which is not on limecli's list of trusted names{also}"
     flags = [f"--trust {name.replace('__main__.', 'mymodule.', 1)}" for name in names[:_LISTED]]
     hint = f"if you wrote this file and know the name{'s' if others else ''}: {' '.join(flags)}"
     if first.startswith("__main__."):
