@@ -86,6 +86,16 @@ FIXED = {
     "scipy.interpolate._interpolate": "interp1d",
     "scipy.stats._distn_infrastructure": "rv_continuous_frozen rv_discrete_frozen",
     "sklearn.utils._bunch": "Bunch",
+    "sklearn.impute._iterative": "_ImputerTriplet",
+    "sklearn.model_selection._search_successive_halving": "_refit_callable",
+    # What scikit-learn 0.24 to 1.4 had: known, so that the refusal is about the version.
+    "sklearn.ensemble._gb_losses": "BinomialDeviance ExponentialLoss HuberLossFunction"
+    " LeastAbsoluteError LeastSquaresError MultinomialDeviance QuantileLossFunction",
+    "sklearn.ensemble._hist_gradient_boosting.loss": "BinaryCrossEntropy CategoricalCrossEntropy"
+    " LeastAbsoluteDeviation LeastSquares Poisson",
+    "sklearn._loss.glm_distribution": "DistributionBoundary GammaDistribution PoissonDistribution"
+    " TweedieDistribution",
+    "sklearn.linear_model._glm.link": "IdentityLink LogLink",
     "sklearn.utils.validation": "check_array",
     "joblib.numpy_pickle": "NumpyArrayWrapper",
 }

@@ -143,6 +143,8 @@ class _BackgroundSource:
             return None, [], "--categorical names columns that no model knows of"
         if self.predictor.fitted is None:
             return None, [], f"a model of the format {self.predictor.format} tells nothing of it"
+        if self.discretizer == "entropy":
+            return None, [], "no model remembers the labels that --discretizer entropy needs"
         names = self._names(rows)
         values = {name: list(rows.raw[name]) for name in names}
         try:

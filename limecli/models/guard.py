@@ -29,7 +29,6 @@ from limecli.models.compression import MAX_BYTES, decompressed
 from limecli.models.guard_calls import STAND_INS, UnknownUse, check_built, check_call, check_state
 from limecli.models.interface import ModelFile
 from limecli.models.skew import MismatchError, mended, mended_call, present_global, replacement
-from limecli.models.skew import present_name as present_name  # noqa: PLC0414 - for inert.py
 
 _LISTED = 9  # names in a refusal
 MAX_DEPTH = 200  # tuples inside tuples
@@ -193,7 +192,8 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
     def load_newobj(self) -> None:
         cls, arguments = self.stack[-2], self.stack[-1]
         _, name, _ = self._globals.get(id(cls), (None, "", False))
-        if not name or (arguments != () and name not in self._trust):
+        plain = arguments == () or _is_named_tuple(cls)
+        if not name or not (plain or name in self._trust):
             raise self._refused(f"to make a {name or type(cls).__name__} with arguments of its own")
         pickle._Unpickler.load_newobj(self)  # type: ignore[attr-defined]
 
@@ -280,6 +280,10 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
             raise self._refused(f"to set items of a {type(target).__name__}")
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[key] = value
+
+
+def _is_named_tuple(cls: Any) -> bool:
+    return isinstance(cls, type) and cls.__bases__ == (tuple,) and hasattr(cls, "_fields")
 
 
 class _Counted(dict[int, Any]):

@@ -16,7 +16,6 @@ from limecli.errors import ModelError
 from limecli.models.guard import (
     GuardedUnpickler,
     UntrustedNameError,
-    present_name,
     read_pickle,
     refusal,
     replaced_main,
@@ -24,6 +23,7 @@ from limecli.models.guard import (
 )
 from limecli.models.guard_calls import STAND_INS, UnknownUse, check_call
 from limecli.models.interface import ModelFile
+from limecli.models.skew import present_global
 from limecli.types import WantedName
 
 _REBUILT = ("numpy", "numpy.dtypes", "numpy._core.multiarray", "numpy._core.numeric",
@@ -104,7 +104,8 @@ class _InertUnpickler(GuardedUnpickler):
         self._contents = contents
 
     def find_class(self, module: str, name: str) -> Any:
-        home = replaced_main(present_name(module), name, self._trust)
+        module, name = present_global(module, name)
+        home = replaced_main(module, name, self._trust)
         full = f"{home}.{name}"
         known = (home, name) in trusted_names() or (home, name) in STAND_INS
         self._contents.wants[full] = known or full in self._trust

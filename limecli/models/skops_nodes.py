@@ -172,9 +172,19 @@ def _outline(state: State) -> Any:
 
 
 def _value(state: State) -> Any:
-    loader = state["__loader__"]
+    loader, content = state["__loader__"], state.get("content")
     if loader == "JsonNode":
-        return scalar(state)
+        try:
+            return scalar(state)
+        except TypeError:  # refused where it is visited
+            return _Other()
+    if loader in ("ListNode", "TupleNode") and isinstance(content, list):
+        items = [_value(item) for item in content]
+        return items if loader == "ListNode" else tuple(items)
+    if loader == "DictNode" and isinstance(content, dict):
+        return {key: _value(value) for key, value in content.items()}
+    if loader == "FunctionNode":
+        return _value  # any function will do: its name was judged
     return {"BytesNode": b"", "BytearrayNode": bytearray()}.get(loader, _Other())
 
 
