@@ -45,8 +45,9 @@ class Intervals:
         return ends[np.isfinite(ends)]
 
     def two_valued(self) -> bool:
-        """Whether the column looks like 0 and 1: it is split half way between, and nowhere else."""
-        return bool(self.edges().tolist() == [0.5])
+        """Whether it looks like two whole numbers: split half way between, and nowhere else."""
+        edges = self.edges()
+        return len(edges) == 1 and bool(edges[0] % 1 == 0.5)
 
 
 @dataclass
@@ -183,7 +184,7 @@ def _interval_quantiles(
 
     mass, edges = _estimate(intervals)
     if intervals.two_valued():
-        return np.where(steps < mass[0], 0.0, 1.0)
+        return np.where(steps < mass[0], edges[0] - 0.5, edges[0] + 0.5)
     mean, std = _normal_through(np.cumsum(mass)[:-1], edges)
     if len(edges) < _FEW and limits is None:
         return _mixture_quantiles(steps, *(np.array([x]) for x in (mean, std, 1.0)))
