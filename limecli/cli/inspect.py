@@ -6,12 +6,12 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from limecli.cli.options import CommonOptions, grouped
+from limecli.models.versions import installed_version
 from limecli.report.words import clean
 
 if TYPE_CHECKING:
@@ -66,19 +66,10 @@ def _as_json(file: ModelFile, info: ModelInfo) -> dict[str, Any]:
         "sha256": file.sha256,
         **content,
         "versions": {
-            library: {"saved": saved, "installed": _installed(library)}
+            library: {"saved": saved, "installed": installed_version(library)}
             for library, saved in info.saved_with.items()
         },
     }
-
-
-def _installed(library: str) -> str | None:
-    for name in (library, f"{library}-cpu"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return None
 
 
 def _lines(file: ModelFile, info: ModelInfo) -> Iterator[tuple[str, str]]:
@@ -100,7 +91,7 @@ def _lines(file: ModelFile, info: ModelInfo) -> Iterator[tuple[str, str]]:
     yield from _labelled("inputs", map(_port, info.inputs))
     yield from _labelled("outputs", map(_port, info.outputs))
     for library, saved in info.saved_with.items():
-        here = _installed(library)
+        here = installed_version(library)
         yield "saved", f"with {library} {saved}, installed is {here or 'none'}"
     trusted = [item.name for item in info.wants if item.trusted]
     others = [item.name for item in info.wants if not item.trusted]

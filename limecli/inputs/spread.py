@@ -184,7 +184,8 @@ def _interval_quantiles(
 
     mass, edges = _estimate(intervals)
     if intervals.two_valued():
-        return np.where(steps < mass[0], edges[0] - 0.5, edges[0] + 0.5)
+        two: FloatArray = edges[0] + np.where(steps < mass[0], -0.5, 0.5)
+        return two
     mean, std = _normal_through(np.cumsum(mass)[:-1], edges)
     if len(edges) < _FEW and limits is None:
         return _mixture_quantiles(steps, *(np.array([x]) for x in (mean, std, 1.0)))

@@ -13,6 +13,7 @@ from limecli.models.interface import LoadOptions
 from limecli.models.pictures import (
     PictureInput,
     check_channels,
+    chosen_preprocess,
     picture_input,
     preprocessor,
     to_model_scale,
@@ -205,13 +206,8 @@ def _pictures(shown: str, inputs: list[Tensor], options: LoadOptions) -> _Asking
     if tensor.datatype not in protocol.DTYPES:
         raise ModelError(f"{shown} takes {tensor.datatype}, not pictures")
     picture = picture_input(tensor.shape, shown)
-    preprocess = options.preprocess
-    notes: tuple[str, ...] = ()
-    if preprocess is None and tensor.datatype == "UINT8":
-        preprocess = "none"
-    elif preprocess is None:
-        preprocess = "scale01"
-        notes = ("pixels scaled to 0..1 by assumption: --preprocess says otherwise",)
+    as_it_is = "none" if tensor.datatype == "UINT8" else None
+    preprocess, notes = chosen_preprocess(options.preprocess or as_it_is, scales_itself=False)
     check_channels(preprocess, picture.channels)
     convert = _converter(picture, preprocess)
 

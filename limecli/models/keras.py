@@ -20,6 +20,7 @@ from limecli.models.outputs import checked, in_fixed_batches
 from limecli.models.pictures import (
     PictureInput,
     check_channels,
+    chosen_preprocess,
     picture_input,
     preprocessor,
     to_model_scale,
@@ -57,7 +58,7 @@ class KerasLoader:
         notes: tuple[str, ...] = ()
         if options.kind == "image":
             picture = picture_input(shape, file.name)
-            preprocess, notes = _preprocess_name(model, options)
+            preprocess, notes = chosen_preprocess(options.preprocess, _scales_its_input(model))
             check_channels(preprocess, picture.channels)
             prepare = _picture_batch(picture, preprocess)
         else:
@@ -174,12 +175,8 @@ def _task(model: Any, n_outputs: int | None, options: LoadOptions) -> Task:
     return "classification" if options.activation != "none" else "regression"
 
 
-def _preprocess_name(model: Any, options: LoadOptions) -> tuple[str, tuple[str, ...]]:
-    if options.preprocess:
-        return options.preprocess, ()
-    if any(type(layer).__name__ in ("Rescaling", "Normalization") for layer in _layers(model)):
-        return "none", ("the model scales its own input: --preprocess none",)
-    return "scale01", ("pixels scaled to 0..1 by assumption: --preprocess says otherwise",)
+def _scales_its_input(model: Any) -> bool:
+    return any(type(layer).__name__ in ("Rescaling", "Normalization") for layer in _layers(model))
 
 
 def _layers(model: Any) -> Iterator[Any]:

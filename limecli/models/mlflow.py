@@ -10,12 +10,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from limecli.errors import ModelError
 from limecli.models.interface import LoadOptions, ModelFile, ModelLoader, missing_packages
+from limecli.models.versions import other_versions, skew_notes
 from limecli.types import ModelInfo, Predictor
 
 MLMODEL = "MLmodel"
@@ -298,22 +298,8 @@ def _with_signature(predictor: Predictor, model: _Model, options: LoadOptions) -
     return replace(predictor, text_features=tuple(dict.fromkeys(texts)))
 
 
-def _skew(model: _Model, said: tuple[str, ...]) -> Iterator[str]:
-    for library in _DRIFTS:
-        saved = model.versions.get(library)
-        installed = _installed(library)
-        told = any(note.startswith(f"saved with {library}") for note in said)
-        if saved and saved != installed and not told:
-            yield (
-                f"saved with {library} {saved}, loaded with {installed}: predictions may differ"
-                " from those at the time"
-            )
-
-
-def _installed(library: str) -> str:
-    for name in (library, f"{library}-cpu"):
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return "another"
+def _skew(model: _Model, said: tuple[str, ...]) -> tuple[str, ...]:
+    versions = {name: model.versions[name] for name in _DRIFTS if name in model.versions}
+    told = " ".join(said)
+    others = other_versions(versions).items()
+    return skew_notes({name: text for name, text in others if f"saved with {name} " not in told})

@@ -15,6 +15,7 @@ from limecli.models.outputs import checked, in_fixed_batches
 from limecli.models.pictures import (
     PictureInput,
     check_channels,
+    chosen_preprocess,
     picture_input,
     preprocessor,
     to_model_scale,
@@ -56,7 +57,7 @@ class OnnxLoader:
         notes: tuple[str, ...] = ()
         if options.kind == "image":
             picture = picture_input(_shape(_only(inputs, file)), file.name)
-            preprocess, notes = _preprocess_name(graph, options)
+            preprocess, notes = chosen_preprocess(options.preprocess, scales_its_input(graph))
             check_channels(preprocess, picture.channels)
             prepare = _picture_feed(inputs[0], picture, preprocess)
         elif options.kind == "text":
@@ -193,14 +194,6 @@ def _estimator(graph_name: str) -> str:
 
 def _text_columns(inputs: list[Any]) -> tuple[str, ...]:
     return tuple(item.name for item in inputs if item.type == "tensor(string)")
-
-
-def _preprocess_name(graph: Any, options: LoadOptions) -> tuple[str, tuple[str, ...]]:
-    if options.preprocess:
-        return options.preprocess, ()
-    if scales_its_input(graph):
-        return "none", ("the model scales its own input: --preprocess none",)
-    return "scale01", ("pixels scaled to 0..1 by assumption: --preprocess says otherwise",)
 
 
 def _picture_feed(

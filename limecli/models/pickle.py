@@ -7,7 +7,6 @@ import pickletools
 import sys
 import warnings
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from limecli.errors import LimecliError, ModelError
@@ -18,7 +17,8 @@ from limecli.models.guard import (
     unguarded_load,
 )
 from limecli.models.interface import LoadOptions, ModelFile
-from limecli.models.skew import MismatchError, plain_version
+from limecli.models.skew import MismatchError
+from limecli.models.versions import mismatch, other_versions, skew_notes, with_hint
 from limecli.types import ModelInfo, Predictor
 
 _TORCH_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # what torch.save wrote before it wrote zips
@@ -45,9 +45,9 @@ class PickleLoader:
         with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("always")
             model = _unpickled(file, options)
-        skew = _skew(caught)
+        others = _other_versions_of(caught)
         try:
-            lost = _lost_method(model) if skew else ""
+            lost = _lost_method(model) if others else ""
             if lost:
                 raise AttributeError(lost)
             predictor = adapt(model, file, options, format_name="pickle")
@@ -55,14 +55,11 @@ class PickleLoader:
             raise
         except Exception as error:  # attributes that another version's methods expect
             what = f"{type(error).__name__}: {error}"
-            raise _mismatch(file, options.trust, what) from error
-        notes = (
-            [f"saved with {skew}: predictions may differ from those at the time"] if skew else []
-        )
+            raise mismatch(file.name, what, _told(file, options.trust)) from error
+        notes = skew_notes(others)
         if options.trust_pickle:
-            notes.append(f"--trust-pickle: any code in {file.name} has run")
-        predictor = replace(predictor, notes=(*notes, *predictor.notes))
-        return _hinting(predictor, skew) if skew else predictor
+            notes = (*notes, f"--trust-pickle: any code in {file.name} has run")
+        return with_hint(replace(predictor, notes=(*notes, *predictor.notes)), others)
 
     def inspect(self, file: ModelFile, options: LoadOptions) -> ModelInfo:
         """What the pickle holds and wants, read without running it."""
@@ -82,18 +79,14 @@ def _unpickled(file: ModelFile, options: LoadOptions) -> Any:
         told = _of_another_version(file, options.trust, error)
         raise (told or all_untrusted(file, options.trust, error)) from None
     except MismatchError as error:
-        raise _mismatch(file, options.trust, error.message) from error
+        raise mismatch(file.name, error.message, _told(file, options.trust)) from error
 
 
-def _mismatch(file: ModelFile, trust: frozenset[str], what: str) -> ModelError:
-    """The failure of loading, with the versions that explain it where the file tells them."""
-    what = what if file.name in what else f"{file.name} cannot be used: {' '.join(what.split())}"
-    for library, saved in _other_versions(file, trust).items():
-        return ModelError(
-            f"{what[:300]} (saved with {library} {saved}, installed is {_installed(library)})",
-            _install_hint(library, saved),
-        )
-    return ModelError(what[:400], "install the library versions that the model was saved with")
+def _told(file: ModelFile, trust: frozenset[str]) -> dict[str, str]:
+    """The versions that a file says it was saved with, where they are not the installed ones."""
+    from limecli.models.inert import read_inert
+
+    return other_versions(read_inert(file, trust).versions)
 
 
 def _of_another_version(
@@ -102,31 +95,13 @@ def _of_another_version(
     """The refusal of a part of scikit-learn that the table lacks, where the version explains it."""
     from limecli.models.inert import read_inert
 
-    saved = _other_versions(file, trust).get("scikit-learn")
-    untrusted = [error.name, *read_inert(file, trust).untrusted]
-    if saved is None or not all(name.startswith("sklearn.") for name in untrusted):
+    contents = read_inert(file, trust)
+    others = other_versions(contents.versions)
+    names = [error.name, *contents.untrusted]
+    if "scikit-learn" not in others or not all(name.startswith("sklearn.") for name in names):
         return None
-    return ModelError(
-        f"{file.name} wants {error.name}, which limecli does not know (saved with scikit-learn"
-        f" {saved}, installed is {_installed('scikit-learn')}): refused",
-        _install_hint("scikit-learn", saved),
-    )
-
-
-def _other_versions(file: ModelFile, trust: frozenset[str]) -> dict[str, str]:
-    """The versions that a file says it was saved with, where they are not the installed ones."""
-    from limecli.models.inert import read_inert
-
-    found = read_inert(file, trust).versions.items()
-    return {
-        library: saved
-        for library, saved in found
-        if plain_version(saved) and saved != _installed(library)
-    }
-
-
-def _install_hint(library: str, saved: str) -> str:
-    return f"install the version that it was saved with: pip install '{library}=={saved}'"
+    what = f"{file.name} wants {error.name}, which limecli does not know"
+    return mismatch(file.name, what, others, ": refused")
 
 
 def _lost_method(model: Any) -> str:
@@ -140,38 +115,10 @@ def _lost_method(model: Any) -> str:
     return ""
 
 
-def _skew(caught: list[warnings.WarningMessage]) -> str:
-    """One line in place of one warning per tree; "" when the versions are the same."""
-    for warning in caught:
-        saved = plain_version(getattr(warning.message, "original_sklearn_version", None))
-        if saved:
-            return f"scikit-learn {saved}, loaded with {_installed('scikit-learn')}"
-    return ""
-
-
-def _installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "another"
-
-
-def _hinting(predictor: Predictor, skew: str) -> Predictor:
-    """A predictor whose failures mention that the versions differ."""
-    library, saved = skew.partition(",")[0].split()
-
-    def predict_fn(batch: Any) -> Any:
-        try:
-            return predictor.predict_fn(batch)
-        except LimecliError as error:
-            # What the user's values cause has a hint of its own; what the model raised may not.
-            inner = isinstance(error.__cause__, AttributeError | TypeError | KeyError | ImportError)
-            if inner or (error.__cause__ is not None and not error.hint):
-                error.message += f" (saved with {skew})"
-                error.hint = _install_hint(library, saved)
-            raise
-
-    return replace(predictor, predict_fn=predict_fn)
+def _other_versions_of(caught: list[warnings.WarningMessage]) -> dict[str, str]:
+    """The version behind scikit-learn's warnings, of which there is one for each tree."""
+    saved = (getattr(item.message, "original_sklearn_version", None) for item in caught)
+    return other_versions({"scikit-learn": next((text for text in saved if text), "")})
 
 
 def _is_protocol_0(file: ModelFile) -> bool:

@@ -133,3 +133,12 @@ def to_model_scale(
         pixels = pixels[..., :1]  # the picture was made grey on reading: the channels are equal
     scaled = np.asarray(preprocess(pixels.astype(np.float32)), dtype=np.float32)
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)) if picture.channels_first else scaled
+
+
+def chosen_preprocess(choice: str | None, scales_itself: bool) -> tuple[str, tuple[str, ...]]:
+    """The user's preprocessing, or what is assumed, and what to say about that."""
+    if choice:
+        return choice, ()
+    if scales_itself:
+        return "none", ("the model scales its own input: --preprocess none",)
+    return "scale01", ("pixels scaled to 0..1 by assumption: --preprocess says otherwise",)

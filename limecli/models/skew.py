@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
@@ -177,9 +176,3 @@ def _with_present_keywords(state: tuple[Any, ...]) -> tuple[Any, ...]:
         return state
     keywords = {present if key in names else key: value for key, value in state[2].items()}
     return (*state[:2], keywords, state[3])
-
-
-def plain_version(text: object) -> str:
-    """A version as a file tells it, or "": it goes into a line that the user may paste."""
-    plain = isinstance(text, str) and re.fullmatch(r"\d[\w.+!]{0,30}", text, re.ASCII)
-    return str(text) if plain else ""

@@ -7,7 +7,6 @@ import io
 import sys
 import warnings
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from limecli.errors import LimecliError, ModelError
@@ -17,6 +16,7 @@ from limecli.models.inert import Contents, Inert, Name
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.skops_nodes import State, scalar
 from limecli.models.skops_schema import SCHEMA, SchemaCheck, damaged
+from limecli.models.versions import mismatch, other_versions, skew_notes, with_hint
 from limecli.types import ModelInfo, Predictor
 
 _SHOWN = 1 << 20  # bytes of an array that inspect reads
@@ -40,7 +40,8 @@ class SkopsLoader:
         check = SchemaCheck(file, options.trust)
         if not options.trust_pickle:
             _refuse(file, check)
-        skew = _skew(check.versions)
+        others = other_versions(check.versions)
+        others.pop("skops", None)  # it reads its own older files
         try:
             predictor = adapt(_built(file, check), file, options, format_name="skops")
         except LimecliError:
@@ -48,12 +49,11 @@ class SkopsLoader:
         except MemoryError:
             raise ModelError(f"{file.name} asks for more memory than there is") from None
         except Exception as error:  # other versions of a library miss anything
-            raise _mismatch(file, error, skew) from error
-        notes = [f"saved with {text}: predictions may differ from those at the time"
-                 for text in skew.values()]  # fmt: skip
+            raise _mismatch(file, error, others) from error
+        notes = skew_notes(others)
         if options.trust_pickle:
-            notes.append(f"--trust-pickle: any code in {file.name} has run")
-        return replace(predictor, notes=(*notes, *predictor.notes))
+            notes = (*notes, f"--trust-pickle: any code in {file.name} has run")
+        return with_hint(replace(predictor, notes=(*notes, *predictor.notes)), others)
 
     def inspect(self, file: ModelFile, options: LoadOptions) -> ModelInfo:
         """What the schema says, nothing of it built."""
@@ -87,36 +87,13 @@ def _built(file: ModelFile, check: SchemaCheck) -> Any:
             raise damaged(file, error) from error
 
 
-def _skew(versions: dict[str, str]) -> dict[str, str]:
-    """For each library of another version: a few words that say so."""
-    found = {}
-    for library, saved in versions.items():
-        installed = _installed(library)
-        if library != "skops" and saved != installed:  # skops reads its own older files
-            found[library] = f"{library} {saved}, loaded with {installed}"
-    return found
-
-
-def _installed(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return "none"
-
-
-def _mismatch(file: ModelFile, error: Exception, skew: dict[str, str]) -> ModelError:
-    what = " ".join((str(error).strip() or type(error).__name__).split())[:300]
-    message = f"{file.name} cannot be rebuilt with the libraries installed here: {what}"
-    missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    if missing:
-        return ModelError(f"{file.name} needs {missing}, which is not installed",
-                          install_line(missing.partition(".")[0]))  # fmt: skip
-    if skew:
-        installs = " ".join(f"'{text.partition(',')[0].replace(' ', '==')}'"
-                            for text in skew.values())  # fmt: skip
-        return ModelError(f"{message} (saved with {'; '.join(skew.values())})",
-                          f"install the version that it was saved with: pip install {installs}")  # fmt: skip # noqa: E501
-    return ModelError(message, "install the library versions that the model was saved with")
+def _mismatch(file: ModelFile, error: Exception, others: dict[str, str]) -> ModelError:
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        library = error.name.partition(".")[0]
+        return ModelError(
+            f"{file.name} needs {library}, which is not installed", install_line(library)
+        )
+    return mismatch(file.name, str(error).strip() or type(error).__name__, others)
 
 
 def _inert(check: SchemaCheck, state: State) -> Any:

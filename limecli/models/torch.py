@@ -17,6 +17,7 @@ from limecli.models.outputs import checked, in_fixed_batches
 from limecli.models.pictures import (
     PictureInput,
     check_channels,
+    chosen_preprocess,
     picture_input,
     preprocessor,
     to_model_scale,
@@ -81,9 +82,8 @@ class TorchLoader:
         notes = network.notes
         if options.kind == "image":
             picture = picture_input(network.shape or (None, 3, None, None), file.name)
-            preprocess = options.preprocess or "scale01"
-            if not options.preprocess:
-                notes += ("pixels scaled to 0..1 by assumption: --preprocess says otherwise",)
+            preprocess, said = chosen_preprocess(options.preprocess, scales_itself=False)
+            notes += said
             check_channels(preprocess, picture.channels)
             function = preprocessor(preprocess)
 

@@ -178,10 +178,7 @@ def test_deep_nesting_ends_in_a_sentence(tmp_path):
     """Hashing two million nested tuples once ended the process with a segmentation fault."""
     path = tmp_path / "deep.pkl"
     path.write_bytes(b"\x80\x04}(" + b")" + b"\x85" * 2_000_000 + b"Nu.")
-    code = (
-        "from limecli.models.guard import *\n"
-        f"guarded_load(ModelFile({str(path)!r}))"
-    )
+    code = f"from limecli.models.guard import *\nguarded_load(ModelFile({str(path)!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "nests tuples" in done.stderr

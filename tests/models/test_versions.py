@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from limecli.errors import LimecliError, ModelError
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.pickle import PickleLoader
-from limecli.models.skew import plain_version
+from limecli.models.versions import plain_version
 
 OLD = Path(__file__).parent / "old"
 FILES = sorted(
@@ -154,7 +154,7 @@ def test_a_failure_of_predict_names_both_versions():
     predictor = loaded(model_of("1.1.3", coef_="lost"))
     with pytest.raises(LimecliError) as told:
         predictor.predict_fn(pd.DataFrame({"a": [1.0]}))
-    assert f"(saved with scikit-learn 1.1.3, loaded with {sklearn.__version__})" in (
+    assert f"(saved with scikit-learn 1.1.3, installed is {sklearn.__version__})" in (
         told.value.message
     )
     assert told.value.hint.endswith("pip install 'scikit-learn==1.1.3'")
