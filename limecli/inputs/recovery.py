@@ -42,7 +42,14 @@ def recover_background(
             "give the training data with --background and --target",
         )
     evidence = Evidence(len(feature_names))
-    read_model(evidence, model, [Link(frozenset({j})) for j in range(len(feature_names))])
+    try:
+        read_model(evidence, model, [Link(frozenset({j})) for j in range(len(feature_names))])
+    except Exception as error:  # parts that only look like those that are known
+        raise InputError(
+            "what the model remembers of its data cannot be read"
+            f" ({type(error).__name__}: {' '.join(str(error).split())[:120]})",
+            "give --background TRAIN.csv",
+        ) from error
     columns: list[Column] = []
     notes: list[str] = []
     unused, thin, silent = [], [], []

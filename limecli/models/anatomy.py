@@ -7,9 +7,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from limecli.models.guard import install_line, trusted_names
 from limecli.models.inert import Contents, Inert, Name, read_inert, walk
 from limecli.models.interface import ModelFile
+from limecli.models.trust import install_line, trusted_names
 from limecli.types import ModelInfo, Part, Task
 
 _MAX_DEPTH = 12

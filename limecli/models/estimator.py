@@ -46,7 +46,7 @@ def adapt(model: Any, file: ModelFile, options: LoadOptions, format_name: str) -
         else _as_table_input(model, names, categories, file)
     )
     return Predictor(
-        predict_fn=checked(lambda batch: raw_fn(prepare(batch)), task, options),
+        predict_fn=checked(_in_one_thread(lambda batch: raw_fn(prepare(batch))), task, options),
         task=task,
         class_names=_class_names(model, file, task),
         path=file.name,
@@ -60,6 +60,18 @@ def adapt(model: Any, file: ModelFile, options: LoadOptions, format_name: str) -
         output=options.output,
         fitted=model,
     )
+
+
+def _in_one_thread(raw_fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Whatever n_jobs a model was fitted with: no processes, and sums in the same order always."""
+
+    def run(batch: Any) -> Any:
+        import joblib
+
+        with joblib.parallel_config(backend="sequential"):
+            return raw_fn(batch)
+
+    return run
 
 
 def _check_kind(

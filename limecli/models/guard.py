@@ -15,41 +15,34 @@ import pickle
 import struct
 from collections import deque
 from collections.abc import Callable
-from functools import cache
 from importlib.metadata import version
-from importlib.resources import files
-from pathlib import Path
 from typing import IO, Any
 
 from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
 
-from limecli import registry
 from limecli.errors import ModelError
 from limecli.models.compression import MAX_BYTES, decompressed
-from limecli.models.guard_calls import STAND_INS, UnknownUse, check_built, check_call, check_state
+from limecli.models.guard_calls import (
+    STAND_INS,
+    UnknownUse,
+    check_attributes,
+    check_built,
+    check_call,
+    check_state,
+)
 from limecli.models.interface import ModelFile
 from limecli.models.skew import MismatchError, mended, mended_call, present_global, replacement
+from limecli.models.trust import (
+    UntrustedNameError,
+    install_line,
+    refusal,
+    replaced_main,
+    trusted_names,
+)
 
-_LISTED = 9  # names in a refusal
 MAX_DEPTH = 200  # tuples inside tuples
 MAX_WEIGHT = 1_000_000  # tuples inside a tuple, each counted as often as it occurs
 MAX_OPCODES = 5_000_000  # and half as many as the file has bytes
-
-
-@cache
-def trusted_names() -> dict[tuple[str, str], bool]:
-    """The shipped table of exact (module, name) pairs, and whether a pickle may call them."""
-    text = files("limecli.models").joinpath("trusted_names.txt").read_text("utf-8")
-    lines = (line.split() for line in text.splitlines() if line and not line.startswith("#"))
-    return {(words[0], words[1]): words[2:] == ["call"] for words in lines}
-
-
-class UntrustedNameError(ModelError):
-    """A pickle asks for a global that is not in the table."""
-
-    def __init__(self, message: str, hint: str, name: str) -> None:
-        super().__init__(message, hint)
-        self.name = name
 
 
 def guarded_load(file: ModelFile, trust: frozenset[str] = frozenset()) -> Any:
@@ -103,16 +96,6 @@ def _imported(module: str) -> Any:
     return importlib.import_module(module)
 
 
-def replaced_main(module: str, name: str, trust: frozenset[str]) -> str:
-    """The module that now holds a class which lived in the script that saved the model.
-
-    It is one that the user trusts under the same name: `--trust mymodule.Name` lets a pickle that
-    wants `__main__.Name` have it.
-    """
-    homes = [known.rpartition(".")[0] for known in trust if known.rpartition(".")[2] == name]
-    return homes[0] if module == "__main__" and len(homes) == 1 else module
-
-
 class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
     """joblib's pure-Python unpickler (it reads plain pickles as well) behind the table."""
 
@@ -124,7 +107,16 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
         self.dispatch = _Counted(type(self).dispatch, MAX_OPCODES + size // 2)
         # What find_class gave out, by identity: (the object, its name, whether it may be called).
         self._globals: dict[int, tuple[Any, str, bool]] = {}
+        self._built: list[Any] = []
         self._depths: dict[int, tuple[int, int]] = {}  # of tuples: depth and weight
+
+    def load(self) -> Any:
+        found = super().load()
+        # Lists and dictionaries that were looked at may have been filled since.
+        for target in self._built:
+            if hasattr(target, "__dict__"):
+                check_attributes(target, vars(target))
+        return found
 
     def find_class(self, module: str, name: str) -> Any:
         module, name = present_global(module, name)
@@ -214,6 +206,7 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
         self.stack[-1] = mended(target, state)
         pickle._Unpickler.load_build(self)  # type: ignore[attr-defined]
         check_built(target)
+        self._built.append(target)
         if isinstance(target, NumpyArrayWrapper):
             self.stack[-1] = self._array(target)
 
@@ -279,6 +272,9 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
         if not isinstance(target, dict):
             raise self._refused(f"to set items of a {type(target).__name__}")
         for key, value in zip(items[::2], items[1::2], strict=True):
+            if type(target) is not dict and isinstance(key, str) and key.startswith("__"):
+                # A Bunch would answer for it: numpy asks for __array_interface__, and reads there.
+                raise self._refused(f"to set {key} of a {type(target).__name__}")
             target[key] = value
 
 
@@ -351,32 +347,3 @@ class _TrustingUnpickler(NumpyUnpickler):  # type: ignore[misc]
 
 
 _TrustingUnpickler.dispatch[pickle.BUILD[0]] = _TrustingUnpickler.load_build
-
-_PACKAGES = {"sklearn": "scikit-learn", "imblearn": "imbalanced-learn",
-             "category_encoders": "category-encoders", "PIL": "pillow"}  # fmt: skip
-
-
-def install_line(library: str) -> str:
-    """How to get a library that is not there, as a hint; "" when nobody knows its package."""
-    if library in registry.available(registry.MODELS):
-        return f"install it: pip install 'limecli[{library}]'"
-    known = {module for module, _ in trusted_names()}
-    if any(module.partition(".")[0] == library for module in known):
-        return f"install it: pip install {_PACKAGES.get(library, library)}"
-    return f"modules are looked for in {Path.cwd()} and in this environment"
-
-
-def refusal(path: str, names: list[str]) -> UntrustedNameError:
-    """The sentence that refuses a file for the names that it wants, and says how to allow them."""
-    first, others = names[0], names[1:_LISTED]
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    also = f" (nor are {', '.join(others)}{more})" if others else ""
-    where = f"which is not on limecli's list of trusted names{also}"
-    flags = [f"--trust {name.replace('__main__.', 'mymodule.', 1)}" for name in names[:_LISTED]]
-    hint = f"if you wrote this file and know the name{'s' if others else ''}: {' '.join(flags)}"
-    if first.startswith("__main__."):
-        hint = (
-            f"the class {first.partition('.')[2]} lived in the script that saved the model: move it"
-            f" into a module, say mymodule.py in {Path.cwd()}, and pass {' '.join(flags)}"
-        )
-    return UntrustedNameError(f"{path} wants {first}, {where}: refused", hint, first)

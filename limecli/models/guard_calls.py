@@ -229,17 +229,22 @@ def check_state(target: Any, state: Any) -> None:
     for part in parts:
         if isinstance(part, dict) and type(part) is not dict:
             raise UnknownUse(f"to set a {made} to a {type(part).__name__}")
-        if type(part) is dict:
-            _check_uses(target, part)
-        for key in part if isinstance(part, dict) else ():
-            # __array_interface__ on an instance makes numpy read any address.
-            if isinstance(key, str) and key.startswith("__") and not _may_set(target, key):
-                raise UnknownUse(f"to set {key} of a {type(target).__name__}")
+        if isinstance(part, dict):
+            check_attributes(target, part)
     if type(target).__module__ == "joblib.numpy_pickle":
         _check_wrapper(state)
     _check_native(target, state)
     if "scipy.stats" in sys.modules:
         _check_distribution(target, state)
+
+
+def check_attributes(target: Any, attributes: dict[Any, Any]) -> None:
+    """Raise UnknownUse for attributes that reach further. Looked at again once all is loaded."""
+    _check_uses(target, attributes)
+    for key in attributes:
+        # __array_interface__ on an instance makes numpy read any address.
+        if isinstance(key, str) and key.startswith("__") and not _may_set(target, key):
+            raise UnknownUse(f"to set {key} of a {type(target).__name__}")
 
 
 def check_built(target: Any) -> None:

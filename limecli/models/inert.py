@@ -13,17 +13,11 @@ from typing import IO, Any
 from joblib.numpy_pickle import NumpyUnpickler
 
 from limecli.errors import ModelError
-from limecli.models.guard import (
-    GuardedUnpickler,
-    UntrustedNameError,
-    read_pickle,
-    refusal,
-    replaced_main,
-    trusted_names,
-)
+from limecli.models.guard import GuardedUnpickler, read_pickle
 from limecli.models.guard_calls import STAND_INS, UnknownUse, check_call
 from limecli.models.interface import ModelFile
 from limecli.models.skew import present_global
+from limecli.models.trust import UntrustedNameError, refusal, replaced_main, trusted_names
 from limecli.types import WantedName
 
 _REBUILT = ("numpy", "numpy.dtypes", "numpy._core.multiarray", "numpy._core.numeric",

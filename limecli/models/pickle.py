@@ -11,13 +11,10 @@ from typing import Any
 
 from limecli.errors import LimecliError, ModelError
 from limecli.models.compression import COMPRESSIONS
-from limecli.models.guard import (
-    UntrustedNameError,
-    guarded_load,
-    unguarded_load,
-)
+from limecli.models.guard import guarded_load, unguarded_load
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.skew import MismatchError
+from limecli.models.trust import UntrustedNameError
 from limecli.models.versions import mismatch, other_versions, skew_notes, with_hint
 from limecli.types import ModelInfo, Predictor
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from limecli.errors import LimecliError, ModelError
 from limecli.models.anatomy import describe
-from limecli.models.guard import install_line, refusal
 from limecli.models.inert import Contents, Inert, Name
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.skops_nodes import State, scalar
 from limecli.models.skops_schema import SCHEMA, SchemaCheck, damaged
+from limecli.models.trust import install_line, refusal
 from limecli.models.versions import mismatch, other_versions, skew_notes, with_hint
 from limecli.types import ModelInfo, Predictor
 

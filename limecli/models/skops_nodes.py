@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from limecli.models import guard
+from limecli.models import trust
 from limecli.models.guard_calls import UnknownUse, check_state
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _reduced(check: SchemaCheck, state: State) -> tuple[list[State], Any]:
         check.require(name == "sklearn.tree._tree.Tree", state)
     else:
         module, cls = state["__module__"], state["__class__"]
-        allowed = guard.trusted_names().get((module, cls), False) and name.startswith(_LOSSES)
+        allowed = trust.trusted_names().get((module, cls), False) and name.startswith(_LOSSES)
         check.require(allowed, state)
     if arguments["__loader__"] != "TupleNode":
         raise TypeError("arguments are no tuple")

@@ -14,7 +14,7 @@ import zipfile
 from typing import Any
 
 from limecli.errors import ModelError
-from limecli.models import guard
+from limecli.models import trust
 from limecli.models.compression import unpacked_limit
 from limecli.models.guard_calls import STAND_INS
 from limecli.models.interface import ModelFile
@@ -161,11 +161,11 @@ class SchemaCheck:
         if not (isinstance(module, str) and isinstance(name, str)):
             raise TypeError("a node without a name")
         module, name = present_global(module, name)
-        module = guard.replaced_main(module, name, self.trust)
+        module = trust.replaced_main(module, name, self.trust)
         state["__module__"], state["__class__"] = module, name
         full = f"{module}.{name}"
         known = name.isidentifier() and (
-            (module, name) in guard.trusted_names() or (module, name) in STAND_INS or full in PLAIN
+            (module, name) in trust.trusted_names() or (module, name) in STAND_INS or full in PLAIN
         )
         self.wants[full] = known or full in self.trust
         return full

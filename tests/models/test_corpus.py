@@ -20,8 +20,8 @@ from sklearn.linear_model import LogisticRegression
 
 from limecli.errors import LimecliError, ModelError
 from limecli.models.detect import load_model
-from limecli.models.guard import trusted_names
 from limecli.models.interface import LoadOptions
+from limecli.models.trust import trusted_names
 from tests.conftest import ROOT, SAMPLES
 from tests.hostile.corpus import BOMBS, CASES, PREDICTIONS, Name, written
 

@@ -29,8 +29,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils import all_estimators
 
 from limecli.errors import ModelError
-from limecli.models.guard import guarded_load, trusted_names
+from limecli.models.guard import guarded_load
 from limecli.models.interface import ModelFile
+from limecli.models.trust import trusted_names
 
 
 def load(data):
