@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from limecli.cli.options import CommonOptions, grouped
+from limecli.errors import ModelError
 from limecli.models.versions import installed_version
 from limecli.report.words import clean
 
@@ -54,6 +55,8 @@ def inspect(
     else:
         text = "\n".join(f"{key:<9} {clean(value)}".rstrip() for key, value in _lines(file, info))
     sys.stdout.write(text + "\n")
+    if info.damaged:
+        raise ModelError(info.notes[0])
 
 
 def _as_json(file: ModelFile, info: ModelInfo) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from limecli.models.inert import Contents, Inert, Name, read_inert, walk
@@ -13,6 +16,8 @@ from limecli.models.trust import install_line, trusted_names
 from limecli.types import ModelInfo, Part, Task
 
 _MAX_DEPTH = 12
+_MAX_PARTS = 200
+_LOOKED_AT = 100_000
 _NAMED_STEPS = ("steps", "transformers_", "transformer_list")
 _INNER = ("best_estimator_", "steps", "_final_estimator", "estimator_", "regressor_")
 
@@ -34,14 +39,25 @@ def describe(contents: Contents, format_name: str) -> ModelInfo:
         saved_with=contents.versions,
         wants=contents.names,
         missing=_missing(contents),
+        damaged=damage is not None,
     )
     if not isinstance(root, Inert):
         if damage is None:
             notes.append(f"it holds a {type(root).__name__}, not a model")
         return replace(info, notes=tuple(notes))
+    try:
+        return _described(info, root, notes)
+    except Exception as error:  # parts of no known shape: a file may hold anything
+        notes.append(f"its parts cannot be told ({type(error).__name__})")
+        return replace(info, estimator=Part("", _class(root)), notes=tuple(notes))
+
+
+def _described(info: ModelInfo, root: Inert, notes: list[str]) -> ModelInfo:
+    if (root.maker.module, root.maker.name) in trusted_names() and not _is_fitted(root):
+        notes = [*notes, "it is not fitted"]
     return replace(
         info,
-        estimator=_part("", root, set(), 0),
+        estimator=_Tree().part("", root),
         task=_task(root),
         class_names=_class_names(root),
         feature_names=_feature_names(root),
@@ -51,61 +67,87 @@ def describe(contents: Contents, format_name: str) -> ModelInfo:
 
 
 def _missing(contents: Contents) -> tuple[str, ...]:
-    found = [f"{name} is not trusted: --trust {name}" for name in contents.untrusted]
+    found = [_allowed(name) for name in contents.untrusted]
     found += contents.refusals
     libraries = dict.fromkeys(
         item.name.partition(".")[0] for item in contents.names if item.trusted
     )
+    here = [str(Path.cwd()), *sys.path]
     found += [
         f"{library} is not installed: {install_line(library)}"
         for library in libraries
-        if library not in ("__main__", "copy_reg") and find_spec(library) is None
+        if library not in sys.modules and PathFinder.find_spec(library, here) is None
     ]
     return tuple(found)
 
 
+def _allowed(name: str) -> str:
+    own = name.removeprefix("__main__.")
+    if own == name:
+        return f"{name} is not trusted: --trust {name}"
+    return (
+        f"{name} lived in the script that saved the model: move it into a module, say mymodule.py"
+        f" in {Path.cwd()}, and pass --trust mymodule.{own}"
+    )
+
+
 def _class(model: Inert) -> str:
-    return model.maker.name
+    maker = model.maker
+    return maker.name if (maker.module, maker.name) in trusted_names() else str(maker)
 
 
 def _is_fitted(value: Any) -> bool:
     return isinstance(value, Inert) and any(
-        key.endswith("_") and not key.startswith("_") for key in value.attributes
+        (key.endswith("_") and not key.startswith("_"))
+        or key in ("steps", "_Booster", "handle", "_handle", "__model", "_init_params")
+        for key in value.attributes
     )
 
 
-def _part(name: str, model: Inert, seen: set[int], depth: int) -> Part:
-    if depth > _MAX_DEPTH or id(model) in seen:
-        return Part(name, _class(model))
-    seen = seen | {id(model)}
-    parts: list[Part] = []
-    taken: set[int] = set()
-    steps = next((key for key in _NAMED_STEPS if key in model.attributes), None)
-    if steps is not None:
-        for item in model.attributes[steps]:
-            if isinstance(item, tuple) and len(item) > 1:
-                columns = f" ({_columns(item[2])})" if len(item) > 2 else ""
-                parts.append(_named(f"{item[0]}{columns}", item[1], seen, depth))
-        return Part(name, _class(model), tuple(parts))
-    for key, value in model.attributes.items():
-        alike = [
-            item for item in _items(value) if _is_fitted(item) and id(item) not in taken | seen
-        ]
-        if not alike:
-            continue
-        taken.update(id(item) for item in alike)
-        first = _part(key, alike[0], seen, depth + 1)
-        if len(alike) > 1 and len({_class(item) for item in alike}) == 1:
-            parts.append(Part(key, first.estimator, first.parts, len(alike)))
-        else:
-            parts += [_part(key, item, seen, depth + 1) for item in alike]
-    return Part(name, _class(model), tuple(parts))
+def _is_template(key: str, model: Inert) -> bool:
+    """Whether what a model was given to fit hangs there, beside what it has fitted."""
+    fitted = (f"{key}_", "best_estimator_", "calibrated_classifiers_")
+    given = key in ("estimator", "estimators", "regressor", "transformer")
+    return given and any(name in model.attributes for name in fitted)
 
 
-def _named(name: str, value: Any, seen: set[int], depth: int) -> Part:
-    if isinstance(value, Inert):
-        return _part(name, value, seen, depth + 1)
-    return Part(name, value if isinstance(value, str) else type(value).__name__)
+class _Tree:
+    """Builds the tree of parts; what hangs in several places is opened in the first one only."""
+
+    def __init__(self) -> None:
+        self._opened: set[int] = set()
+
+    def part(self, name: str, model: Inert, depth: int = 0) -> Part:
+        """A node and what is below it."""
+        if depth > _MAX_DEPTH or id(model) in self._opened:
+            return Part(name, _class(model))
+        self._opened.add(id(model))
+        steps = next((key for key in _NAMED_STEPS if key in model.attributes), None)
+        if steps is not None:
+            inner = [
+                self._step(item, depth) for item in model.attributes[steps][:_MAX_PARTS]
+                if isinstance(item, tuple) and len(item) > 1
+            ]  # fmt: skip
+            return Part(name, _class(model), tuple(inner))
+        parts: list[Part] = []
+        taken: set[int] = set()
+        for key, value in model.attributes.items():
+            alike = [item for item in _items(value) if _is_fitted(item) and id(item) not in taken]
+            if not alike or _is_template(key, model):
+                continue
+            taken.update(id(item) for item in alike)
+            first = self.part(key, alike[0], depth + 1)
+            if len(alike) > 1 and len({_class(item) for item in alike}) == 1:
+                parts.append(Part(key, first.estimator, first.parts, len(alike)))
+            else:
+                parts += [first, *(self.part(key, item, depth + 1) for item in alike[1:])]
+        return Part(name, _class(model), tuple(parts[:_MAX_PARTS]))
+
+    def _step(self, item: tuple[Any, ...], depth: int) -> Part:
+        name = f"{item[0]} ({_columns(item[2])})" if len(item) > 2 else str(item[0])
+        if isinstance(item[1], Inert):
+            return self.part(name, item[1], depth + 1)
+        return Part(name, item[1] if isinstance(item[1], str) else type(item[1]).__name__)
 
 
 def _columns(value: Any) -> str:
@@ -120,7 +162,8 @@ def _items(value: Any) -> list[Any]:
 
     if isinstance(value, np.ndarray):
         return list(value.ravel()) if value.dtype.hasobject else []
-    return [item for item in walk(value, 2) if isinstance(item, Inert)]
+    found = islice(walk(value, 2), _LOOKED_AT)
+    return [item for item in found if isinstance(item, Inert)]
 
 
 def _chain(model: Inert, last: bool) -> list[Inert]:
@@ -141,8 +184,9 @@ def _chain(model: Inert, last: bool) -> list[Inert]:
     return found
 
 
-def _first(models: list[Inert], key: str) -> Any:
-    return next((m.attributes[key] for m in models if m.attributes.get(key) is not None), None)
+def _first(models: list[Inert], *keys: str) -> Any:
+    found = (model.attributes.get(key) for model in models for key in keys)
+    return next((value for value in found if value is not None), None)
 
 
 def _strings(value: Any) -> tuple[str, ...] | None:
@@ -158,7 +202,7 @@ def _strings(value: Any) -> tuple[str, ...] | None:
 
 
 def _class_names(model: Inert) -> tuple[str, ...] | None:
-    return _strings(_first(_chain(model, last=True), "classes_"))
+    return _strings(_first(_chain(model, last=True), "classes_", "_classes"))
 
 
 def _feature_names(model: Inert) -> tuple[str, ...] | None:

@@ -13,6 +13,7 @@ import functools
 import importlib
 import pickle
 import struct
+import sys
 from collections import deque
 from collections.abc import Callable
 from importlib.metadata import version
@@ -22,19 +23,16 @@ from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
 
 from limecli.errors import ModelError
 from limecli.models.compression import MAX_BYTES, decompressed
-from limecli.models.guard_calls import (
-    STAND_INS,
-    UnknownUse,
-    check_attributes,
-    check_built,
-    check_call,
-    check_state,
-)
+from limecli.models.guard_calls import STAND_INS, UnknownUse, check_call
+from limecli.models.guard_native import check_native
+from limecli.models.guard_states import check_attributes, check_state
 from limecli.models.interface import ModelFile
 from limecli.models.skew import MismatchError, mended, mended_call, present_global, replacement
 from limecli.models.trust import (
     UntrustedNameError,
     install_line,
+    lived_in_script,
+    not_found,
     refusal,
     replaced_main,
     trusted_names,
@@ -55,9 +53,12 @@ def guarded_load(file: ModelFile, trust: frozenset[str] = frozenset()) -> Any:
     return read_pickle(file, lambda stream: GuardedUnpickler(file.name, stream, trust, file.size))
 
 
-def unguarded_load(file: ModelFile) -> Any:
-    """Unpickle a file whatever it wants: its code runs. For users who say that it may."""
-    return read_pickle(file, lambda stream: _TrustingUnpickler(file.name, stream))
+def unguarded_load(file: ModelFile, trust: frozenset[str] = frozenset()) -> Any:
+    """Unpickle a file whatever it wants: its code runs. For users who say that it may.
+
+    `trust` only says where the classes are now that lived in the script that saved the model.
+    """
+    return read_pickle(file, lambda stream: _TrustingUnpickler(file.name, stream, trust))
 
 
 def read_pickle(file: ModelFile, unpickler: Callable[[IO[bytes]], NumpyUnpickler]) -> Any:
@@ -65,7 +66,11 @@ def read_pickle(file: ModelFile, unpickler: Callable[[IO[bytes]], NumpyUnpickler
     path = file.name
     try:
         with file.stream() as stream:
-            return unpickler(decompressed(stream, file)).load()
+            unpacked = decompressed(stream, file)
+            found = unpickler(unpacked).load()
+            while unpacked is not stream and unpacked.read(1 << 20):
+                pass  # the checksum comes last
+            return found
     except MismatchError as error:
         error.message = error.message if path in error.message else f"{path}: {error.message}"
         raise
@@ -75,7 +80,7 @@ def read_pickle(file: ModelFile, unpickler: Callable[[IO[bytes]], NumpyUnpickler
         raise ModelError(f"{path} wants {error}: refused") from None
     except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
         if "EOF" in str(error):  # joblib's word for an array that is cut short
-            raise ModelError(f"{path} is a damaged pickle: {_first_line(error)}") from error
+            raise _damaged(path, error) from error
         raise MismatchError(
             f"{path} cannot be rebuilt with the libraries installed here: {_first_line(error)}",
             "install the library versions that the model was saved with",
@@ -83,7 +88,18 @@ def read_pickle(file: ModelFile, unpickler: Callable[[IO[bytes]], NumpyUnpickler
     except MemoryError:
         raise ModelError(f"{path} asks for more memory than there is") from None
     except Exception as error:  # a damaged pickle can raise nearly anything; it is still one fault
-        raise ModelError(f"{path} is a damaged pickle: {_first_line(error)}") from error
+        raise _damaged(path, error) from error
+
+
+_CUT_SHORT = ("EOF", "pickle data was truncated", "Ran out of input", "exhausted before end of")
+
+
+def _damaged(path: str, error: Exception) -> ModelError:
+    # The last is what `read(1)[0]` says.
+    cut = isinstance(error, EOFError | struct.error) or str(error) == "index out of range"
+    cut = cut or any(words in str(error) for words in _CUT_SHORT)
+    what = "it ends too early" if cut else _first_line(error)
+    return ModelError(f"{path} is a damaged pickle: {what}")
 
 
 def _first_line(error: BaseException) -> str:
@@ -115,13 +131,19 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
         # Lists and dictionaries that were looked at may have been filled since.
         for target in self._built:
             if hasattr(target, "__dict__"):
-                check_attributes(target, vars(target))
+                check_attributes(target, vars(target), self._vouched)
+            check_native(target)
         return found
+
+    @property
+    def _vouched(self) -> frozenset[int]:
+        """The ids of what the user trusts, and of the types of it."""
+        return frozenset(key for key, (_, name, _) in self._globals.items() if name in self._trust)
 
     def find_class(self, module: str, name: str) -> Any:
         module, name = present_global(module, name)
         module = replaced_main(module, name, self._trust)
-        trusted = f"{module}.{name}" in self._trust
+        trusted = module != "__main__" and f"{module}.{name}" in self._trust
         found = None if trusted else STAND_INS.get((module, name))
         may_call = True
         if found is None:
@@ -152,6 +174,9 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
                     f"{self._path} needs {module}.{name}, but {library} is not installed",
                     install_line(library),
                 ) from None
+            told = not_found(self._path, module, name, error)
+            if told is not None:
+                raise told from None
             raise MismatchError(
                 f"{self._path} needs {module}.{name}, which the installed {library} does not have",
                 f"install the version of {library} that the model was saved with",
@@ -159,7 +184,8 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
         except Exception as error:  # a module of the user's own may raise anything
             raise ModelError(
                 f"{self._path} needs {module}.{name}, but importing {module} raised"
-                f" {type(error).__name__}: {_first_line(error)}"
+                f" {type(error).__name__}: {_first_line(error)}",
+                f"see where: python -c 'import {module}'",
             ) from error
 
     def _refused(self, what: str) -> ModelError:
@@ -180,6 +206,8 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
             check_call(name, arguments)
         self.stack[-1] = mended_call(name, arguments)
         pickle._Unpickler.load_reduce(self)  # type: ignore[attr-defined]
+        if name.startswith("sklearn."):
+            self._built.append(self.stack[-1])  # a tree that no state fills is no tree
 
     def load_newobj(self) -> None:
         cls, arguments = self.stack[-2], self.stack[-1]
@@ -202,11 +230,12 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
         if id(target) in self._globals:
             # On a class or function this would change it for the whole process.
             raise self._refused(f"to change {self._globals[id(target)][1]}")
-        check_state(target, state)
+        check_state(target, state, self._vouched)
         self.stack[-1] = mended(target, state)
         pickle._Unpickler.load_build(self)  # type: ignore[attr-defined]
-        check_built(target)
         self._built.append(target)
+        if hasattr(target, "hasobject"):  # a dtype, which the next array relies on
+            check_native(target)
         if isinstance(target, NumpyArrayWrapper):
             self.stack[-1] = self._array(target)
 
@@ -293,7 +322,10 @@ class _Counted(dict[int, Any]):
         self._left -= 1
         if self._left < 0:
             raise MemoryError
-        return super().__getitem__(code)
+        loader = self.get(code)
+        if loader is None:
+            raise pickle.UnpicklingError(f"byte 0x{code:02x} is no pickle opcode")
+        return loader
 
 
 def _tuple_loader(opcode: bytes) -> Callable[[GuardedUnpickler], None]:
@@ -328,8 +360,10 @@ class _TrustingUnpickler(NumpyUnpickler):  # type: ignore[misc]
 
     dispatch = NumpyUnpickler.dispatch.copy()
 
-    def __init__(self, path: str, stream: IO[bytes]) -> None:
+    def __init__(self, path: str, stream: IO[bytes], trust: frozenset[str]) -> None:
         super().__init__(path, stream, ensure_native_byte_order=True)
+        self._path, self._trust = path, trust
+        self.dispatch = _Counted(type(self).dispatch, sys.maxsize)
 
     def load_build(self) -> None:
         self.stack[-1] = mended(self.stack[-2], self.stack[-1])
@@ -337,12 +371,18 @@ class _TrustingUnpickler(NumpyUnpickler):  # type: ignore[misc]
 
     def find_class(self, module: str, name: str) -> Any:
         module, name = present_global(module, name)
+        module = replaced_main(module, name, self._trust)
+        if module == "__main__":  # limecli's own
+            raise ModelError(
+                f"{self._path} needs __main__.{name}, which is not here",
+                f"{lived_in_script(name)} --trust mymodule.{name} as well",
+            )
         try:
             return super().find_class(module, name)
-        except (ImportError, AttributeError):
+        except (ImportError, AttributeError) as error:
             stand_in = replacement(module, name)
             if stand_in is None:
-                raise
+                raise not_found(self._path, module, name, error) or error from None
             return stand_in
 
 

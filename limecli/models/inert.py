@@ -15,6 +15,7 @@ from joblib.numpy_pickle import NumpyUnpickler
 from limecli.errors import ModelError
 from limecli.models.guard import GuardedUnpickler, read_pickle
 from limecli.models.guard_calls import STAND_INS, UnknownUse, check_call
+from limecli.models.guard_states import check_words
 from limecli.models.interface import ModelFile
 from limecli.models.skew import present_global
 from limecli.models.trust import UntrustedNameError, refusal, replaced_main, trusted_names
@@ -29,6 +30,9 @@ class Name:
 
     def __init__(self, module: str, name: str) -> None:
         self.module, self.name = module, name
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}" if self.module else self.name
 
 
 class Inert:
@@ -59,6 +63,7 @@ class Contents:
     refusals: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     damage: ModelError | None = None
+    built: list[Inert] = field(default_factory=list)
 
     @property
     def names(self) -> tuple[WantedName, ...]:
@@ -80,6 +85,13 @@ def read_inert(file: ModelFile, trust: frozenset[str] = frozenset()) -> Contents
         )
     except ModelError as error:
         contents.damage = error
+    for item in contents.built:  # at the end: lists may have been filled since
+        try:
+            check_words(item.maker.name, item.attributes)
+        except UnknownUse as error:
+            what = f"it wants {error}: refused"
+            if what not in contents.refusals and not item.maker.name.startswith("CatBoost"):
+                contents.refusals.append(what)
     return contents
 
 
@@ -126,7 +138,10 @@ class _InertUnpickler(GuardedUnpickler):
                 GuardedUnpickler.load_reduce(self)
                 return
             except (UnknownUse, ModelError) as error:
-                self._refuse(f"it wants {str(error).partition(' wants ')[2] or error}")
+                if isinstance(function, Inert):
+                    self._refuse(f"it wants to call an object of {function.maker}: refused")
+                else:
+                    self._refuse(f"it wants {str(error).partition(' wants ')[2] or error}")
                 function = Name("", "refused")
         _, name, may_call = self._globals.get(id(function), (None, "", True))
         if self._contents.wants.get(name):
@@ -145,6 +160,9 @@ class _InertUnpickler(GuardedUnpickler):
         self.stack[-1] = Inert(function, arguments)
 
     def load_newobj(self) -> None:
+        if isinstance(self.stack[-2], Inert):
+            self._refuse(f"it wants to make an object of {self.stack[-2].maker}: refused")
+            self.stack[-2] = self.stack[-2].maker
         if not isinstance(self.stack[-2], Name):
             GuardedUnpickler.load_newobj(self)
             return
@@ -167,6 +185,7 @@ class _InertUnpickler(GuardedUnpickler):
             self._refuse(f"it wants to change {target.module}.{target.name}: refused")
         else:
             target.state = state
+            self._contents.built.append(target)
             saved = target.attributes.get("_sklearn_version")
             if isinstance(saved, str):
                 self._contents.versions.setdefault("scikit-learn", saved)

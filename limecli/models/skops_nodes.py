@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from limecli.models import trust
-from limecli.models.guard_calls import UnknownUse, check_state
+from limecli.models.guard_calls import UnknownUse
+from limecli.models.guard_states import check_state
 
 if TYPE_CHECKING:
     from limecli.models.skops_schema import SchemaCheck

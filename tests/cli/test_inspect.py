@@ -179,7 +179,8 @@ def test_a_damaged_pickle_tells_what_came_before(cli, fails, tmp_path):
     data = pickle.dumps(LogisticRegression(max_iter=500).fit(IRIS.data, IRIS.target))
     (tmp_path / "m.pkl").write_bytes(data[: len(data) // 2])
     result = cli("inspect", tmp_path / "m.pkl")
-    assert result.code == 0
-    assert "damaged" in result.stdout
+    assert result.code == 3
+    assert "LogisticRegression" in result.stdout
+    assert "damaged" in result.stderr
     (tmp_path / "n.pkl").write_bytes(data[:20])
     assert "damaged" in fails(3, "inspect", tmp_path / "n.pkl").stderr

@@ -12,7 +12,8 @@ import pytest
 
 from limecli.errors import ModelError
 from limecli.models.guard import guarded_load
-from limecli.models.guard_calls import STAND_INS, UnknownUse, check_state
+from limecli.models.guard_calls import STAND_INS, UnknownUse
+from limecli.models.guard_states import check_state
 from limecli.models.interface import ModelFile
 from tests.models.test_hostile import Assembler
 
