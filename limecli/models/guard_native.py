@@ -33,6 +33,27 @@ def check_native(target: Any) -> None:
         raise UnknownUse(f"a {name} that points outside itself")
 
 
+def check_all(root: Any) -> None:
+    """`check_native` for an object and everything inside it."""
+    import numpy as np
+
+    waiting, seen = [root], set[int]()
+    while waiting:
+        item = waiting.pop()
+        if id(item) in seen or isinstance(item, type | str | bytes | int | float | None):
+            continue
+        seen.add(id(item))
+        if isinstance(item, list | tuple | set | frozenset):
+            waiting.extend(item)
+        elif isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, np.ndarray):
+            waiting.extend(item.ravel().tolist() if item.dtype.hasobject else ())
+        else:
+            check_native(item)
+            waiting.extend(vars(item).values() if hasattr(item, "__dict__") else ())
+
+
 def _is_honest(dtype: Any) -> bool:
     """Whether a dtype with objects in it says so: else numpy takes bytes of the file for them."""
     import numpy as np

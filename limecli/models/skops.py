@@ -11,6 +11,8 @@ from typing import Any
 
 from limecli.errors import LimecliError, ModelError
 from limecli.models.anatomy import describe
+from limecli.models.guard_calls import UnknownUse
+from limecli.models.guard_native import check_all
 from limecli.models.inert import Contents, Inert, Name
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.skops_nodes import State, scalar
@@ -80,7 +82,11 @@ def _built(file: ModelFile, check: SchemaCheck) -> Any:
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")  # one for each tree of another version
         try:
-            return skops.io.load(io.BytesIO(check.archive()), trusted=list(check.wants))
+            model = skops.io.load(io.BytesIO(check.archive()), trusted=list(check.wants))
+            check_all(model)
+            return model
+        except UnknownUse as error:
+            raise ModelError(f"{file.name} wants {error}: refused") from None
         except (ImportError, AttributeError, ValueError, TypeError, KeyError, MemoryError):
             raise  # what other versions of the libraries cause
         except Exception as error:  # arrays and archives that are damaged

@@ -29,6 +29,7 @@ from limecli.models.skops import SkopsLoader, _built
 from limecli.models.skops_schema import SchemaCheck
 
 from .test_guard import ESTIMATORS, fitted
+from .test_hostile_objects import tampered_tree
 
 sio = pytest.importorskip("skops.io")
 IRIS = load_iris(as_frame=True)
@@ -613,3 +614,9 @@ def test_a_lightgbm_model(cli, tmp_path, rows):
 def test_a_booster_is_given_no_address(library, handle):
     pytest.importorskip(library.partition(".")[0])
     refused(obj(f"{library}.Booster", {handle: plain(0xDEAD)}), f"{handle} that is a int")
+
+
+def test_what_skops_builds_stays_inside_itself():
+    data = sio.dumps(tampered_tree("left_child", 10**6))
+    with pytest.raises(ModelError, match="Tree that points outside itself"):
+        SkopsLoader().load(ModelFile("m.skops", data), LoadOptions("tabular"))
