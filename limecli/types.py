@@ -29,7 +29,8 @@ class Predictor:
     `float[n, n_features]` of codes once bound to columns; image: `uint8[n, h, w, 3]`; text: a list
     of n strings) and returns `float[n, n_outputs]`, checked: finite, and for classification rows
     that sum to 1 (unless its labels are independent). Regression has one output. `text_features`
-    must keep the spelling that they have in the file, though they look like numbers.
+    must keep the spelling that they have in the file, though they look like numbers. `categories`
+    are those that the model itself knows, by feature, in the order of their codes.
     `rewritten_names` says that the format cannot hold every column name: `predict_fn` takes a
     column under its own name as well as under that in `feature_names`. `sha256` is None for what is
     no file. `fitted` is the model itself, from which a background may be
@@ -45,6 +46,7 @@ class Predictor:
     estimator: str
     feature_names: tuple[str, ...] | None = None
     text_features: tuple[str, ...] = ()
+    categories: Mapping[str, tuple[Category, ...]] = field(default_factory=dict)
     rewritten_names: bool = False
     n_features: int | None = None
     input_shape: tuple[int | None, ...] | None = None
@@ -89,7 +91,7 @@ class ModelInfo:
     """What a model file says of itself, nothing in it run. None and () mean: it does not say.
 
     `saved_with` maps libraries to the versions that the file records. `missing` are sentences:
-    what loading it here would lack.
+    what loading it here would lack. `damaged` says that the file ends or breaks off too early.
     """
 
     format: str
@@ -104,6 +106,7 @@ class ModelInfo:
     wants: tuple[WantedName, ...] = ()
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    damaged: bool = False
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
         data = stdin.encode() if isinstance(stdin, str) else stdin
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["limecli", *words])
+            patch.setenv("PYTHONSAFEPATH", "")  # the command sets it; here it must not stay
             patch.setattr(sys, "stdin", _Stream(data))
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)

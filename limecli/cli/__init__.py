@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -135,6 +136,8 @@ inspect.register(app)
 
 def main() -> None:
     """The console script."""
+    # Processes that libraries start must not find modules in the working directory.
+    os.environ["PYTHONSAFEPATH"] = "1"
     use(Console())
     keep_stdout_clean()
     code: Any = 0

@@ -133,12 +133,20 @@ def _from_model(
         raise InputError(
             f"the model takes {predictor.n_features} features, but there are {len(names)} names"
         )
+    in_its_place = "give the training data in its place: limecli background TRAIN.csv -o stats.json"
     if predictor.fitted is None:
         raise InputError(
             f"a model of the format {predictor.format} does not tell how its features are spread",
-            "give the training data in its place",
+            in_its_place,
         )
-    return recover_background(predictor.fitted, names, discretizer)
+    try:
+        return recover_background(
+            predictor.fitted, names, discretizer, categories=predictor.categories
+        )
+    except InputError as error:
+        raise InputError(error.message, in_its_place) from error
+    except UsageError as error:
+        raise UsageError(error.message, f"{in_its_place} --target COLUMN") from error
 
 
 def _names(choice: str | None) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ class Rows:
         the table.
         """
         table = read_table(path)
-        predictor = called_as_in(predictor, table.columns)
+        predictor = _called_as_in(predictor, table)
         if id_column is not None:
             require_column(table, id_column, "--id-column")
         chosen = select_rows(table, choice, id_column)
@@ -106,6 +106,13 @@ class Rows:
         return bind_columns(predictor, self.background.columns)
 
 
+def _called_as_in(predictor: Predictor, table: Table) -> Predictor:
+    """The predictor under the table's own names, its categories too."""
+    found = called_as_in(predictor, table.columns)
+    own = dict(zip(predictor.feature_names or (), found.feature_names or (), strict=True))
+    return replace(found, categories={own[name]: k for name, k in predictor.categories.items()})
+
+
 @dataclass(frozen=True)
 class _BackgroundSource:
     predictor: Predictor
@@ -149,7 +156,7 @@ class _BackgroundSource:
         values = {name: list(rows.raw[name]) for name in names}
         try:
             background, notes = recover_background(
-                self.predictor.fitted, names, self.discretizer, values
+                self.predictor.fitted, names, self.discretizer, values, self.predictor.categories
             )
         except InputError as error:
             return None, [], error.message

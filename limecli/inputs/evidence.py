@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from limecli.inputs.spread import Spread
+from limecli.inputs.spread import Spread, mixture_quantiles
 from limecli.types import Category
 
 if TYPE_CHECKING:
@@ -53,6 +53,13 @@ class Link:
         values = np.asarray(values, dtype=float)
         return values if self.original is None else np.asarray(self.original(values), dtype=float)
 
+    def straight(self, values: FloatArray) -> bool:
+        """Whether three values at equal distances lie so in the column, too."""
+        import numpy as np
+
+        low, middle, high = self.back(values)
+        return bool(np.isclose(low + high, 2 * middle, rtol=1e-9, atol=1e-4 * abs(high - low)))
+
     def then(self, undo: Callable[[Any], Any]) -> Link:
         """The link of a feature that was made from this one, and how to undo that."""
         original = self.original
@@ -91,6 +98,13 @@ class Evidence:
             setattr(spread, kind, value)
             spread.sources[kind] = source
 
+    def between(self, link: Link, source: str, found: FloatArray) -> None:
+        """Note quantiles of a feature that lie half way between its values."""
+        spread = self.spread(link)
+        if spread is not None and link.number and spread.quantiles is None:
+            spread.halfway = True
+            self.say(link, "quantiles", source, link.back(found))
+
     def limits(self, link: Link, source: str, low: float, high: float) -> None:
         """Note the smallest and largest value of a feature."""
         a, b = link.back([low, high])
@@ -98,8 +112,37 @@ class Evidence:
 
     def normal(self, link: Link, source: str, mean: float, std: float) -> None:
         """Note mean and standard deviation of a feature."""
+        import numpy as np
+
+        if not link.straight(mean + std * np.array([-1.0, 0.0, 1.0])):
+            self._bent(link, source, np.array([mean]), np.array([std]), np.ones(1))
+            return
         low, high = link.back([mean - std, mean + std])
         self.say(link, "normal", source, (float(low + high) / 2, abs(float(high - low)) / 2 or 1.0))
+
+    def mixture(
+        self, link: Link, source: str, means: FloatArray, stds: FloatArray, weights: FloatArray
+    ) -> None:
+        """Note a mixture of normal distributions of a feature, `float[k]` each parameter."""
+        import numpy as np
+
+        around = zip(means - stds, means, means + stds, strict=True)
+        if not all(link.straight(np.array(values)) for values in around):
+            self._bent(link, source, means, stds, weights)
+            return
+        low, high = link.back(means - stds), link.back(means + stds)
+        self.say(link, "mixture", source, ((low + high) / 2, abs(high - low) / 2, weights))
+
+    def _bent(
+        self, link: Link, source: str, means: FloatArray, stds: FloatArray, weights: FloatArray
+    ) -> None:
+        """What is normal in the feature is not in the column: its values one by one."""
+        import numpy as np
+
+        values = link.back(mixture_quantiles(means, stds, weights))
+        values = values[np.isfinite(values)]
+        if len(values):
+            self.say(link, "bent", source, values)
 
     def categories(self, link: Link, found: Iterable[Any], source: str) -> None:
         """Note the categories of a column, in the order of their codes."""

@@ -16,7 +16,7 @@ from limecli.inputs.evidence import Evidence, Link
 from limecli.inputs.recovery_models import read_model
 from limecli.inputs.spread import Spread
 from limecli.inputs.table import to_number
-from limecli.types import Background, Column, Value
+from limecli.types import Background, Category, Column, Value
 
 if TYPE_CHECKING:
     from limecli.types import FloatArray
@@ -29,11 +29,13 @@ def recover_background(
     feature_names: Sequence[str],
     discretizer: str,
     rows: Mapping[str, Sequence[Value]] | None = None,
+    categories: Mapping[str, tuple[Category, ...]] | None = None,
 ) -> tuple[Background, list[str]]:
     """The background that a fitted model lets on, and what to say about it.
 
     `rows` are the values to explain, by column: they stand in for columns that the model never
-    looks at. Raises InputError with the reason when the model does not tell enough, UsageError for
+    looks at. `categories` are those that the model itself knows, by column, in the order of their
+    codes. Raises InputError with the reason when the model does not tell enough, UsageError for
     an entropy discretizer, which needs labels.
     """
     if discretizer == "entropy":
@@ -42,8 +44,12 @@ def recover_background(
             "give the training data with --background and --target",
         )
     evidence = Evidence(len(feature_names))
+    links = [Link(frozenset({j})) for j in range(len(feature_names))]
+    own = f"categories of {type(getattr(model, 'best_estimator_', model)).__name__}"
     try:
-        read_model(evidence, model, [Link(frozenset({j})) for j in range(len(feature_names))])
+        for name, known in (categories or {}).items():
+            evidence.categories(links[feature_names.index(name)], known, own)
+        read_model(evidence, model, links)
     except Exception as error:  # parts that only look like those that are known
         raise InputError(
             "what the model remembers of its data cannot be read"
@@ -97,6 +103,8 @@ def _sources(spread: Spread) -> list[str]:
     found = [spread.sources.get(kind or "", "")]
     if kind == "categories" and (spread.intervals.rows or spread.indicators):
         found.append(spread.sources.get("intervals", ""))
+    if kind == "intervals":
+        found.append(spread.sources.get("limits", ""))
     if kind != "normal" and spread.exact:
         found.append(spread.sources.get("normal", ""))
     return found
@@ -137,6 +145,7 @@ def _unused(name: str, values: Sequence[Value], discretizer: str) -> Column:
         numbers: FloatArray = np.array([to_number(value) for value in values if value is not None])
     except (TypeError, ValueError):
         found = tuple(sorted({value for value in values if value is not None}, key=str))
+        found = (False, True) if _are_truths(values) else found
         share = tuple(1.0 / len(found) for _ in found)
         return Column(name, found, tuple(map(float, range(len(found)))), share, 0.0, 1.0)
     numbers = numbers if numbers.size else np.zeros(1)

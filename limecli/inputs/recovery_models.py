@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _DEPTH = 10
 _STORED = ("_fit_X", "X_train_", "X_fit_", "support_vectors_")
 _CELLS = 10_000_000  # of a sparse matrix that is worth filling
+_TINY = 1e-9  # share of a variance that is left of it at least
 _MANY_BINS = 200  # as many thresholds are quantiles, fewer lie between all distinct values
 
 
@@ -114,10 +115,10 @@ def _class_means(evidence: Evidence, model: Any, links: Links, source: str) -> N
         return
     evidence.count(float(np.sum(getattr(model, "class_count_", 0))))
     for j, link in enumerate(links):
-        deviations = np.sqrt(variances[:, j])
-        low, high = link.back(means[:, j] - deviations), link.back(means[:, j] + deviations)
-        mixture = ((low + high) / 2, (high - low) / 2, np.asarray(model.class_prior_))
-        evidence.say(link, "mixture", source, mixture)
+        # A share of the widest column's variance was added to each.
+        own = np.maximum(variances[:, j] - getattr(model, "epsilon_", 0.0), _TINY * variances[:, j])
+        weights = np.asarray(model.class_prior_)
+        evidence.mixture(link, f"class means of {source}", means[:, j], np.sqrt(own), weights)
 
 
 def _bin_thresholds(evidence: Evidence, model: Any, links: Links, source: str) -> None:
@@ -126,12 +127,26 @@ def _bin_thresholds(evidence: Evidence, model: Any, links: Links, source: str) -
     # Categories have thresholds, too, but their links say that they are codes.
     for link, found in zip(links, getattr(mapper, "bin_thresholds_", ()), strict=False):
         if len(found) >= _MANY_BINS:
-            evidence.say(link, "quantiles", f"bins of {source}", link.back(found))
+            evidence.between(link, f"bins of {source}", _with_ends(found))
         elif len(found) > 1:
-            # Half way between the values: the outermost ones lie about as far beyond.
-            low, high = 2 * found[0] - found[1], 2 * found[-1] - found[-2]
-            low = max(low, 0.0) if found[0] > 0 else low
-            evidence.limits(link, f"bins of {source}", low, high)
+            ends = _with_ends(found)
+            evidence.limits(link, f"bins of {source}", ends[0], ends[-1])
+
+
+def _with_ends(found: Any) -> FloatArray:
+    """Thresholds half way between values, and the outermost values beyond them."""
+    import numpy as np
+
+    inside: FloatArray = np.asarray(found, dtype=float)
+    gaps = np.diff(inside) if len(inside) > 1 else [_gap(inside[0])]
+    low, high = inside[0] - gaps[0] / 2, inside[-1] + gaps[-1] / 2
+    ends: FloatArray = np.array([max(low, 0.0) if inside[0] > 0 else low, high])
+    return np.concatenate([ends[:1], inside, ends[1:]])
+
+
+def _gap(only: float) -> float:
+    """How far the values beside the only threshold may lie apart."""
+    return 1.0 if only % 1 == 0.5 else abs(only) or 1.0
 
 
 def _boosters(evidence: Evidence, model: Any, links: Links, source: str) -> None:
@@ -143,13 +158,15 @@ def _boosters(evidence: Evidence, model: Any, links: Links, source: str) -> None
         for name, link in zip(booster.feature_name(), links, strict=False):
             info = infos.get(name, {})
             if info.get("values"):
-                evidence.categories(link, next(categories, info["values"]), source)
+                known = next(categories, info["values"])
+                evidence.categories(link, known, f"categories of {source}")
             elif info:
-                evidence.limits(link, source, info["min_value"], info["max_value"])
+                low, high = info["min_value"], info["max_value"]
+                evidence.limits(link, f"ranges of {source}", low, high)
     elif type(model).__module__.startswith("catboost") and hasattr(model, "get_borders"):
         for j, edges in model.get_borders().items():
             if len(edges):
-                evidence.say(links[j], "quantiles", f"borders of {source}", links[j].back(edges))
+                evidence.between(links[j], f"borders of {source}", _with_ends(edges))
 
 
 class _Splits:

@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limecli.inputs.evidence import Evidence, Link, Links, opaque
+
+if TYPE_CHECKING:
+    from limecli.types import FloatArray
 
 _COLUMNWISE = {"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler",
                "QuantileTransformer", "PowerTransformer"}  # fmt: skip
 _INVERSES = {"log1p": "expm1", "expm1": "log1p", "log": "exp", "exp": "log", "log2": "exp2",
              "sqrt": "square"}  # fmt: skip
+_POSITIVE = {"sqrt"}  # never give less than 0, though their inverse takes it
 _IQR = 1.3489795  # interquartile range of a normal distribution with deviation 1
 _MANY = 2000  # features whose covariances are too many to look at
 
@@ -111,9 +115,8 @@ def _scaler(evidence: Evidence, step: Any, links: Links, source: str) -> Links:
             evidence.limits(link, source, -step.max_abs_[j], step.max_abs_[j])
         elif getattr(step, "center_", None) is not None and step.scale_ is not None:
             evidence.normal(link, source, step.center_[j], step.scale_[j] / _IQR)
-        elif hasattr(step, "lambdas_") and link.number:
-            values = found[j].back(_normal_scores())
-            evidence.say(link, "quantiles", source, values[np.isfinite(values)])
+        elif hasattr(step, "lambdas_") and step.standardize:
+            evidence.normal(found[j], source, 0.0, 1.0)
     return found
 
 
@@ -129,27 +132,30 @@ def _mean(evidence: Evidence, step: Any, link: Link, j: int, source: str) -> Non
         evidence.normal(link, source, mean[j], variance[j] ** 0.5)
 
 
-def _normal_scores() -> Any:
-    import numpy as np
-    from scipy.special import ndtri
-
-    return ndtri((np.arange(99) + 1) / 100)
-
-
 def _undone(step: Any, links: Links, j: int) -> Link:
     """The link of output j of a transformer that treats every column for itself."""
     import numpy as np
 
-    def undo(values: Any) -> Any:
+    def undo(values: FloatArray) -> Any:
+        table = np.zeros((len(values), len(links)))
+        table[:, j] = values
+        return step.inverse_transform(table)[:, j] if len(table) else values
+
+    return links[j].then(_where_finite(undo))
+
+
+def _where_finite(undo: Callable[[FloatArray], Any]) -> Callable[[Any], Any]:
+    """Undo a rising function, open ends left open."""
+    import numpy as np
+
+    def run(values: Any) -> Any:
         found = np.array(values, dtype=float)
         finite = np.isfinite(found)
-        table = np.zeros((int(finite.sum()), len(links)))
-        table[:, j] = found[finite]
-        if len(table):
-            found[finite] = step.inverse_transform(table)[:, j]
+        with np.errstate(all="ignore"):  # what it never gives has no way back: NaN
+            found[finite] = undo(found[finite])
         return found
 
-    return links[j].then(undo)
+    return run
 
 
 def _encoder(evidence: Evidence, step: Any, links: Links, source: str) -> Links:
@@ -222,8 +228,12 @@ def _function(evidence: Evidence, step: Any, links: Links, source: str) -> Links
     name = getattr(getattr(step.func, "func", step.func), "__name__", "")
     if step.func is None or name == "check_array":  # HistGradientBoosting passes numbers on so
         return links
-    undo = getattr(np, _INVERSES.get(name, ""), None)
-    return _mixed(step, links) if undo is None else [link.then(undo) for link in links]
+    inverse = getattr(np, _INVERSES.get(name, ""), None)
+    if inverse is None:
+        return _mixed(step, links)
+    least = 0.0 if name in _POSITIVE else -np.inf
+    undo = _where_finite(lambda values: inverse(np.maximum(values, least)))
+    return [link.then(undo) for link in links]
 
 
 def _selector(evidence: Evidence, step: Any, links: Links, source: str) -> Links:

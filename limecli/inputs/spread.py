@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from limecli.types import Category, FloatArray
 
-SAMPLES = 1000
+SAMPLES = 1001  # so that quartiles and deciles are values, not means of two
 _GRID = 256  # edges at most
 _FEW = 6  # edges below which a normal distribution is laid through them
 _TAIL = 2.0  # deviations beyond the mean that rows are taken to reach
 _ONE = 0.4  # deviation, as a share of the only edge that there is
-_CENTRED = 0.05  # mean over deviation below which values may as well be negative
 _FOLLOWED = 0.5  # how far the cells between the splits follow those shares at first
 _EVEN = 0.3  # how much of the mass is spread evenly over the cells at first
+_ZERO = 1e-30  # LightGBM parts 0 from what is above it at 1e-35
 _STEPS = 3  # of expectation maximisation: more of them make the estimate spiky
 _CATEGORY_STEPS = 30
 
@@ -47,16 +47,17 @@ class Intervals:
     def two_valued(self) -> bool:
         """Whether it looks like two whole numbers: split half way between, and nowhere else."""
         edges = self.edges()
-        return len(edges) == 1 and bool(edges[0] % 1 == 0.5)
+        return len(edges) == 1 and bool(edges[0] % 1 == 0.5 or 0 < edges[0] < _ZERO)
 
 
 @dataclass
 class Spread:
     """What the parts of a model say of one column; `sample()` and `shares()` sum it up.
 
-    `values` are rows that the model stores, `quantiles` values at equal steps of probability,
-    `normal` a mean and a standard deviation, `limits` a smallest and a largest value. `sources`
-    name the parts.
+    `values` are rows that the model stores, `quantiles` values at equal steps of probability
+    (`halfway`: they lie between two values of the column), `normal` a mean and a standard
+    deviation, `bent` values that are normally distributed after a transformation, `limits` a
+    smallest and a largest value. `sources` name the parts.
     """
 
     values: FloatArray | None = None
@@ -64,10 +65,12 @@ class Spread:
     intervals: Intervals = field(default_factory=Intervals)
     mixture: tuple[FloatArray, FloatArray, FloatArray] | None = None
     normal: tuple[float, float] | None = None
+    bent: FloatArray | None = None
     limits: tuple[float, float] | None = None
     categories: tuple[Category, ...] | None = None
     known_shares: dict[int, float] = field(default_factory=dict)
     indicators: dict[int, Intervals] = field(default_factory=dict)
+    halfway: bool = False
     exact: bool = False  # the mean and deviation are those of the training data
     sources: dict[str, str] = field(default_factory=dict)
 
@@ -82,27 +85,42 @@ class Spread:
         for name in ("values", "quantiles", "mixture"):
             if getattr(self, name) is not None:
                 return name
-        fitting = self.thresholds() >= (8 if self.normal or self.limits else 1)
-        if fitting:
+        weaker = [name for name in ("normal", "bent", "limits") if getattr(self, name) is not None]
+        if self.thresholds() >= (8 if weaker else 1) or self._counted():
             return "intervals"
-        return next((name for name in ("normal", "limits") if getattr(self, name)), None)
+        return weaker[0] if weaker else None
+
+    def _counted(self) -> bool:
+        """Whether the trees part most of the values that there can be between the limits."""
+        import numpy as np
+
+        if self.limits is None or not self.thresholds():
+            return False
+        edges = self.intervals.edges()
+        digits = _digits(np.concatenate([self.limits, edges]))
+        if digits is None:
+            return False
+        return (self.limits[1] - self.limits[0]) * 10.0**digits <= 2 * len(edges)
 
     def sample(self) -> FloatArray:
         """`float[SAMPLES]` values at equal steps of probability, rising. Of numbers only."""
         import numpy as np
 
-        steps = (np.arange(SAMPLES) + 0.5) / SAMPLES
+        steps = np.linspace(0, 1, SAMPLES)  # known ends belong to the column
         kind = self.kind()
         if kind == "values" and self.values is not None:
             return np.sort(self.values)
         if kind == "quantiles" and self.quantiles is not None:
-            return np.interp(steps, np.linspace(0, 1, len(self.quantiles)), self.quantiles)
+            found = np.interp(steps, np.linspace(0, 1, len(self.quantiles)), self.quantiles)
+            return _rounded(found, self.quantiles, self.halfway)
         if kind == "mixture" and self.mixture is not None:
-            return _mixture_quantiles(steps, *self.mixture)
+            return mixture_quantiles(*self.mixture)
         if kind == "intervals":
             return _interval_quantiles(steps, self.intervals, self.limits)
         if kind == "normal" and self.normal is not None:
-            return _moment_quantiles(steps, *self.normal)
+            return _normal_quantiles(*self.normal)
+        if kind == "bent" and self.bent is not None:
+            return np.sort(self.bent)
         if self.limits is None:
             raise ValueError("nothing is known of this column")
         return self.limits[0] + steps * (self.limits[1] - self.limits[0])
@@ -184,11 +202,14 @@ def _interval_quantiles(
 
     mass, edges = _estimate(intervals)
     if intervals.two_valued():
-        two: FloatArray = edges[0] + np.where(steps < mass[0], -0.5, 0.5)
+        two: FloatArray = np.floor(edges[0]) + np.where(steps < mass[0], 0.0, 1.0)
         return two
+    digits = _digits(edges if limits is None else np.concatenate([limits, edges]))
+    if digits is not None:  # a cell of zeros is as wide as that of any other value
+        edges = np.where((edges > 0) & (edges < _ZERO), 0.5 / 10.0**digits, edges)
     mean, std = _normal_through(np.cumsum(mass)[:-1], edges)
     if len(edges) < _FEW and limits is None:
-        return _mixture_quantiles(steps, *(np.array([x]) for x in (mean, std, 1.0)))
+        return _normal_quantiles(mean, std)
     span = edges[-1] - edges[0]
     inside = max(1.0 - mass[0] - mass[-1], 0.1)
     # Past the outermost splits no one knows how far rows go: as far as if they lay as densely.
@@ -202,23 +223,7 @@ def _interval_quantiles(
         steps = np.where(steps < mass[0], 0.0, steps)
     ends = np.concatenate([[min(low, edges[0])], edges, [max(high, edges[-1])]])
     found: FloatArray = np.interp(steps, np.concatenate([[0.0], np.cumsum(mass)]), ends)
-    digits = _digits(edges)
     return found if digits is None else np.round(found, digits)
-
-
-def _moment_quantiles(steps: FloatArray, mean: float, std: float) -> FloatArray:
-    """A normal distribution, or a gamma distribution where that would go far below zero.
-
-    Amounts and counts have a deviation above their mean; centred values have a mean near zero.
-    """
-    import numpy as np
-    from scipy.special import gammaincinv
-
-    if not _CENTRED * std < mean < std:
-        return _mixture_quantiles(steps, *(np.array([x]) for x in (mean, std, 1.0)))
-    found: FloatArray = gammaincinv((mean / std) ** 2, steps) * std**2 / mean
-    found[found < 0.05 * std] = 0.0
-    return found
 
 
 def _normal_through(below: FloatArray, edges: FloatArray) -> tuple[float, float]:
@@ -234,26 +239,39 @@ def _normal_through(below: FloatArray, edges: FloatArray) -> tuple[float, float]
     return float(mean), max(float(std), float(np.ptp(edges)) / 10)
 
 
-def _digits(edges: FloatArray) -> int | None:
+def _rounded(values: FloatArray, known: FloatArray, halfway: bool) -> FloatArray:
+    """Values with as many decimals as the column has, where `known` gives them away."""
+    import numpy as np
+
+    digits = _digits(known, 2.0 if halfway else 1.0)
+    return values if digits is None else np.round(values, digits)
+
+
+def _digits(known: FloatArray, parts: float = 2.0) -> int | None:
     """How many decimals the column has, when splits half way between its values give it away."""
     import numpy as np
 
-    if len(edges) < 3:
+    if len(known) < 3:
         return None
     for digits in range(4):
-        doubled = edges * 2 * 10.0**digits
-        if np.allclose(doubled, np.round(doubled), rtol=1e-6, atol=1e-4):
+        scaled = known * parts * 10.0**digits
+        if np.allclose(scaled, np.round(scaled), rtol=1e-6, atol=1e-4):
             return digits
     return None
 
 
-def _mixture_quantiles(
-    steps: FloatArray, means: FloatArray, stds: FloatArray, weights: FloatArray
-) -> FloatArray:
-    """Quantiles of a mixture of normal distributions, `float[k]` each parameter."""
+def _normal_quantiles(mean: float, std: float) -> FloatArray:
+    import numpy as np
+
+    return mixture_quantiles(np.array([mean]), np.array([std]), np.ones(1))
+
+
+def mixture_quantiles(means: FloatArray, stds: FloatArray, weights: FloatArray) -> FloatArray:
+    """`float[SAMPLES]` of a mixture of normal distributions, `float[k]` each parameter, rising."""
     import numpy as np
     from scipy.special import ndtr, ndtri
 
+    steps = (np.arange(SAMPLES) + 0.5) / SAMPLES  # a normal distribution has no ends
     if len(means) == 1:
         found: FloatArray = means[0] + stds[0] * ndtri(steps)
         return found

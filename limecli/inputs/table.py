@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # "[cm] height" may begin a CSV: only what can follow in JSON makes it JSON.
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_TRUTHS = {"True": 1, "true": 1, "TRUE": 1, "False": 0, "false": 0, "FALSE": 0}
 _JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*[\[{\]"\d\-tfn])')
 
 
@@ -318,11 +319,13 @@ class RowEncoder:
                     f"{where}: {column.name!r} is missing, which never happens in the background",
                 )
             return math.nan, None
+        low, high = (min(column.mins), max(column.maxs)) if column.mins else (-math.inf, math.inf)
+        if low >= 0 and high <= 1:  # a model fitted on booleans remembers them as numbers
+            raw = _TRUTHS.get(str(raw), raw)
         try:
             number = to_number(raw)
         except ValueError:
             raise InputError(f"{where}, column {column.name!r}: {raw!r} is not a number") from None
-        low, high = (min(column.mins), max(column.maxs)) if column.mins else (-math.inf, math.inf)
         if not low <= number <= high:
             self.notes.setdefault(
                 column.name,

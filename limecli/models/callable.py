@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from limecli.errors import ModelError
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.outputs import checked
-from limecli.types import ModelInfo, Part, Predictor, Task
+from limecli.types import ModelInfo, Predictor, Task
 
 _NAME = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<path>[^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 _TASKS: dict[str, Task] = {"classification": "classification", "regression": "regression"}
@@ -63,6 +64,8 @@ class CallableLoader:
     def inspect(self, file: ModelFile, options: LoadOptions) -> ModelInfo:
         """Where the module lies. It is not imported, nor is the package around it."""
         module_name, path = _parts(file)
+        asked = f"asked for is the function {path}, which only importing {module_name} would find"
+        code = f"{file.name} is code: explaining it imports {module_name} and runs it"
         top = module_name.partition(".")[0]
         source = _place(top)
         if source is None:
@@ -72,9 +75,8 @@ class CallableLoader:
             missing, notes = (), (f"{top} is {source}",)
         return ModelInfo(
             format="callable",
-            estimator=Part("", path),
             missing=missing,
-            notes=(*notes, f"{file.name} is code: explaining it imports {module_name} and runs it"),
+            notes=(*notes, asked, code),
         )
 
 
@@ -133,17 +135,35 @@ def _attribute(module: Any, module_name: str, path: str) -> Any:
         try:
             found, holder = getattr(found, name), found
         except AttributeError:
-            names = [known for known in dir(found) if not known.startswith("_")]
-            near = difflib.get_close_matches(name, names, 1)
+            near = difflib.get_close_matches(name, _names(found), 1)
             separator = ":" if seen == module_name else "."
-            hint = f"did you mean {seen}{separator}{near[0]}?" if near else ""
+            hint = f"did you mean {seen}{separator}{near[0]}?" if near else _there_are(found, seen)
             raise ModelError(f"{seen} has no {name}", hint) from None
         except Exception as error:  # a property of the user's own
             raise ModelError(
-                f"{seen}: reading {name} raised {type(error).__name__}: {_first_line(error)}"
+                f"{seen}: reading {name} raised {type(error).__name__}: {_first_line(error)}",
+                f"see where: python -c 'import {module_name}; {module_name}.{path}'",
             ) from error
         seen += f"{':' if holder is module else '.'}{name}"
     return found
+
+
+def _names(holder: Any) -> list[str]:
+    """What could be meant: of a module neither other modules nor what it imports from them."""
+    home = holder.__name__ if inspect.ismodule(holder) else None
+    names = []
+    for name in dir(holder):
+        value = inspect.getattr_static(holder, name, None)
+        imported = home and isinstance(value, type | FunctionType) and value.__module__ != home
+        if not (name.startswith("_") or inspect.ismodule(value) or imported):
+            names.append(name)
+    return names
+
+
+def _there_are(holder: Any, seen: str) -> str:
+    names = _names(holder)
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"there are: {shown}" if names else f"{seen} has nothing that could be meant"
 
 
 def _source_hash(module: Any) -> str | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from pathlib import Path
+
 from limecli import registry
 from limecli.errors import ModelError
 from limecli.models.interface import LoadOptions, ModelFile, ModelLoader, missing_packages
@@ -25,12 +28,53 @@ def find_loader(file: ModelFile) -> tuple[str, ModelLoader]:
             "give the model file inside it",
         )
     if not file.is_file:
-        raise ModelError(f"{file.name}: no such model file")
+        raise ModelError(f"{file.name}: no such model file", _near(file.path))
+    _refuse_known(file)
     what = "plain text" if _is_text(file.head[:4096]) else "of no format that limecli knows"
     raise ModelError(
         f"{file.name} is not a model file: its content is {what}",
         "limecli formats lists what can be read",
     )
+
+
+def _near(path: Path) -> str:
+    try:
+        names = [other.name for other in path.parent.iterdir()]
+    except FileNotFoundError:
+        return f"check the path: there is no folder {path.parent}"
+    except OSError:
+        return "check the path"
+    close = difflib.get_close_matches(path.name, names, 1)
+    return f"did you mean {path.parent / close[0]}?" if close else "check the path"
+
+
+def _refuse_known(file: ModelFile) -> None:
+    """Raises ModelError for what often lies in a model's place, and can be told from its start."""
+    start = file.head[:1024].lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        raise ModelError(
+            f"{file.name} is a Git LFS pointer, not the model itself", "fetch it: git lfs pull"
+        )
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise ModelError(
+            f"{file.name} is an HTML page, not a model",
+            "the download went wrong: open it to see what the server said",
+        )
+    if file.head.startswith(b"PK\x03\x04") and not file.zip_names:
+        raise ModelError(
+            f"{file.name} is a zip archive that is cut short or damaged",
+            "download or copy it again",
+        )
+    if start.startswith(b"{") and _is_catboost_json(file.data):
+        raise ModelError(
+            f"{file.name} is a CatBoost model as JSON, which limecli does not read",
+            "save it as .cbm: model.save_model('model.cbm')",
+        )
+
+
+def _is_catboost_json(data: bytes) -> bool:
+    names = b"catboost" in data and b'"model_info"' in data
+    return names or b'"oblivious_trees"' in data
 
 
 def load_model(path: str, options: LoadOptions) -> Predictor:

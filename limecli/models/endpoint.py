@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from limecli.errors import PredictError
+from limecli.errors import ModelError, PredictError
 from limecli.models.endpoint_http import Answer, Connection
 from limecli.models.endpoint_plans import Plan, output_task
 from limecli.models.endpoint_protocols import Form, LabelsError, NotAnswerError, Tensor
@@ -104,6 +104,11 @@ class _Asker:
     ) -> None:
         self._connection, self._path = connection, path
         self.forms, self._size, self._fixed = forms, size, fixed
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the server hung up on the last question."""
+        return self._connection.dropped
 
     def __call__(self, batch: Any) -> FloatArray:
         """`float[n, k]` for n inputs. Raises PredictError, saying how far it came."""
@@ -215,6 +220,9 @@ def _settle_task(ask: _Asker, plan: Plan, options: LoadOptions) -> tuple[Task, t
             raise
         except PredictError:  # a made-up row need not make sense to the model
             pass
+        except ModelError:
+            if not ask.dropped:
+                raise
         else:
             several = values.ndim > 1 and values.shape[1] > 1
             asked = ask.forms[0].asks is not None and "prob" in ask.forms[0].asks

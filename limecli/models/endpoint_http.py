@@ -115,6 +115,7 @@ class Connection:
         self.target, self.timeout_s = target, timeout_s
         self.failure: type[LimecliError] = ModelError
         self._pool: urllib3.HTTPConnectionPool | None = None
+        self.dropped = False  # the last failure: it was there, took the question, and hung up
         self._usual = self._tries = 2  # while opening: a wrong address should not cost seconds
 
     def opened(self, failure: type[LimecliError]) -> None:
@@ -124,8 +125,9 @@ class Connection:
     def call(self, method: str, path: str, content: Any = None) -> Answer:
         """One request and its answer, whatever its status but for those worth another try."""
         import urllib3
-        from urllib3.exceptions import HTTPError, MaxRetryError
+        from urllib3.exceptions import HTTPError, MaxRetryError, ProtocolError
 
+        self.dropped = False
         deadline = time.monotonic() + self.timeout_s
         # A prediction changes nothing on the server: POST may be sent again.
         retry = urllib3.Retry(
@@ -157,6 +159,7 @@ class Connection:
                     method, path, response=answer.response if answer else None, error=error
                 )
             except MaxRetryError:
+                self.dropped = isinstance(error, ProtocolError)
                 self._tries = 1  # the rows that follow need not wait for it as long again
                 raise self._broken(reason) from None
             pause = max(retry.get_backoff_time(), asked)

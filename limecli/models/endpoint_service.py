@@ -154,21 +154,33 @@ def _mlflow_version(connection: Connection, before: str, path: str) -> str | Non
     if _pings(connection, before):
         return None
     # Hosted servers have neither: ask for nothing, and see whether the refusal is MLflow's.
-    answer = connection.call("POST", path, {"dataframe_split": {"columns": [], "data": []}})
+    refusal = _answer_to_nothing(connection, path)
+    if refusal is None:
+        return None
     shown = connection.target.shown
-    if answer.status in (401, 403):
+    if refusal.status in (401, 403):
         raise ModelError(
-            f"{shown} answered {answer.status}: {connection.error_text(answer)}",
+            f"{shown} answered {refusal.status}: {connection.error_text(refusal)}",
             status_hint(401, ""),
         )
     try:
-        speaks = answer.status in (200, 400, 422, 500) and isinstance(answer.json(), dict | list)
+        speaks = refusal.status in (200, 400, 422, 500) and isinstance(refusal.json(), dict | list)
     except ValueError:
         speaks = False
     if not speaks:
-        what = f"{answer.status}" if answer.status != 200 else answer.kind()
+        what = f"{refusal.status}" if refusal.status != 200 else refusal.kind()
         raise ModelError(f"{shown} is no MLflow scoring server: it answers with {what}", FORMS)
     return None
+
+
+def _answer_to_nothing(connection: Connection, path: str) -> Answer | None:
+    """To a table without columns; None where the server hangs up on it: rows it may well answer."""
+    try:
+        return connection.call("POST", path, {"dataframe_split": {"columns": [], "data": []}})
+    except ModelError:
+        if connection.dropped:
+            return None
+        raise
 
 
 def _pings(connection: Connection, root: str) -> bool:
@@ -179,7 +191,9 @@ def _pings(connection: Connection, root: str) -> bool:
 
 def _signature(connection: Connection, path: str) -> tuple[str, ...] | None:
     """The columns of an MLflow model's signature: its server names those that a table lacks."""
-    answer = connection.call("POST", path, {"dataframe_split": {"columns": [], "data": []}})
+    answer = _answer_to_nothing(connection, path)
+    if answer is None:
+        return None
     text = answer.body.decode("utf-8", "replace")
     with contextlib.suppress(ValueError, KeyError, TypeError):
         text = str(answer.json()["message"])

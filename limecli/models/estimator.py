@@ -34,6 +34,7 @@ def adapt(model: Any, file: ModelFile, options: LoadOptions, format_name: str) -
             f"{file.name}: {type(model).__name__} takes rows or texts, not pictures",
             "limecli image takes Keras and ONNX models",
         )
+    _check_fitted(model, file)
     names = _feature_names(model)
     _check_kind(model, file, options, names)
     _silence(model)
@@ -55,6 +56,7 @@ def adapt(model: Any, file: ModelFile, options: LoadOptions, format_name: str) -
         estimator=type(_final_step(model)).__name__,
         feature_names=names,
         text_features=tuple(categories),
+        categories={name: tuple(known) for name, known in categories.items()},
         rewritten_names=_wrapper_of(model) == "lightgbm",
         n_features=_n_features(model),
         output=options.output,
@@ -89,6 +91,26 @@ def _check_kind(
         )
 
 
+def _check_fitted(model: Any, file: ModelFile) -> None:
+    """Only scikit-learn's own classes are sure to say it."""
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    part = _final_step(model)
+    while type(part).__name__ == "FrozenEstimator":
+        part = _final_step(part.estimator)
+    if not type(part).__module__.startswith("sklearn."):
+        return
+    try:
+        check_is_fitted(part)
+    except NotFittedError:
+        raise ModelError(
+            f"{file.name}: {type(part).__name__} is not fitted", "call fit before saving it"
+        ) from None
+    except Exception:  # saved by a version that kept other attributes: predicting will tell
+        return
+
+
 def _silence(model: Any) -> None:
     """Models fitted with verbose=1 talk at every prediction, too; nobody asked them here."""
     inner = _final_step(model)
@@ -103,8 +125,17 @@ def _no_model(model: Any, file: ModelFile) -> ModelError:
         what = f"dict with the keys {', '.join(str(key) for key in list(model)[:5])}"
         inside = next((key for key, value in model.items() if hasattr(value, "predict")), None)
         if inside is not None:
-            hint = f"save what its key {inside!r} holds: joblib.dump(content[{inside!r}], path)"
+            steps = [key for key, value in model.items() if _transforms(value)]
+            content = ", ".join(f"content[{key!r}]" for key in [*steps, inside])
+            content = f"make_pipeline({content})" if steps else content
+            hint = f"save what its key {inside!r} holds: joblib.dump({content}, path)"
+            if steps:
+                hint = f"save the model with what comes before it: joblib.dump({content}, path)"
     return ModelError(f"{file.name} holds a {what}, not a model with a predict method", hint)
+
+
+def _transforms(value: Any) -> bool:
+    return hasattr(value, "transform") and not hasattr(value, "predict")
 
 
 def _final_step(model: Any) -> Any:

@@ -15,6 +15,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+from limecli.errors import ModelError
 from limecli.models.guard_calls import UnknownUse, shown
 
 _WRAPPER = {"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"}
@@ -184,8 +185,25 @@ def _check_native(target: Any, state: Any) -> None:
             value = state.get(key)
             if value is not None and type(value) not in allowed:
                 raise UnknownUse(f"to give a {name} a {key} that is a {type(value).__name__}")
+    _check_booster(target, state)
     if _is_one(target, "category_encoders.hashing.HashingEncoder"):
         _check_hashing(state)
+
+
+def _check_booster(target: Any, state: Any) -> None:
+    """The checks of native files, for what a pickle brings: the libraries would crash."""
+    from limecli.models.lightgbm_text import check_pickled_model
+    from limecli.models.xgboost_document import check_pickled_handle
+
+    try:
+        if _is_one(target, "xgboost.core.Booster") and state.get("handle"):
+            check_pickled_handle(state["handle"], "its Booster")
+        if _is_one(target, "lightgbm.basic.Booster"):
+            for key in ("_handle", "handle"):
+                if state.get(key):
+                    state[key] = check_pickled_model(state[key], "its Booster")
+    except ModelError as error:
+        raise UnknownUse(f"a Booster that is damaged ({error.message})") from None
 
 
 def _check_hashing(state: dict[str, Any]) -> None:

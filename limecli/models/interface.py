@@ -6,7 +6,7 @@ import hashlib
 import io
 import weakref
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,15 +57,15 @@ class ModelFile:
         self.path = Path(path)
         self.name = path
         self._sha256: str | None = None
-        self.is_folder = data is None and self.path.is_dir()
-        self.is_file = not self.is_folder and (data is not None or self._exists())
+        self.is_folder = data is None and self._is(Path.is_dir)
+        self.is_file = not self.is_folder and (data is not None or self._is(Path.exists))
         self._handle = self._opened(data) if self.is_file else io.BytesIO()
         weakref.finalize(self, self._handle.close)
         self.head = self._read(HEAD)  # the first 64 KiB; empty for what is no file
 
-    def _exists(self) -> bool:
+    def _is(self, ask: Callable[[Path], bool]) -> bool:
         try:
-            return self.path.exists()
+            return ask(self.path)
         except OSError as error:  # a name that is too long, say
             raise ModelError(f"{self.name} cannot be read: {error.strerror or error}") from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import math
 import os
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from typing import Any
 
 from limecli.errors import ModelError, PredictError
 from limecli.models.interface import LoadOptions, ModelFile
-from limecli.models.keras_config import describe_config
+from limecli.models.keras_config import check_storage, describe_config
 from limecli.models.outputs import checked, in_fixed_batches
 from limecli.models.pictures import (
     PictureInput,
@@ -29,6 +30,7 @@ from limecli.types import ModelInfo, Predictor, Task
 
 BACKENDS = ("tensorflow", "torch", "jax", "openvino")
 _PICTURES, _ROWS = 32, 1024  # batch sizes
+_FREE_NUMBERS = 16 << 20  # weights that a file of any size may ask for
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -134,13 +136,18 @@ def _quiet() -> Iterator[None]:
 
 def _load(keras: Any, file: ModelFile) -> Any:
     # Keras goes by the suffix, people do not: give it the bytes under the suffix they deserve.
-    suffix = ".h5" if file.head.startswith(_HDF5) else ".keras"
+    hdf5 = file.head.startswith(_HDF5)
+    suffix = ".h5" if hdf5 else ".keras"
+    check_storage(file, hdf5)
     with tempfile.TemporaryDirectory(prefix="limecli-") as folder, _quiet():
         copy = Path(folder) / f"model{suffix}"
         copy.write_bytes(file.data)
         try:
-            return keras.models.load_model(copy, compile=False, safe_mode=True)
+            with _bounded(keras, file) as excess:
+                return keras.models.load_model(copy, compile=False, safe_mode=True)
         except Exception as error:  # h5py, zipfile, json and Keras each raise their own
+            if excess:
+                raise excess[0] from None
             text = " ".join(str(error).replace(str(copy), file.name).split())
             if "lambda" in text.lower():
                 raise ModelError(
@@ -150,6 +157,33 @@ def _load(keras: Any, file: ModelFile) -> Any:
             raise ModelError(
                 f"{file.name} cannot be loaded by Keras {keras.__version__}: {text[:200]}"
             ) from error
+
+
+@contextlib.contextmanager
+def _bounded(keras: Any, file: ModelFile) -> Iterator[list[ModelError]]:
+    """Stop before a layer makes far more weights than the file can hold: they would fill the memory
+    before Keras finds them missing. Keras wraps what is raised in its own: it is kept in a list.
+    """
+    layer = keras.layers.Layer
+    original, excess = layer.add_weight, []
+    left = _FREE_NUMBERS + 4 * len(file.data)
+
+    @functools.wraps(original)
+    def add_weight(self: Any, shape: Any = None, *args: Any, **options: Any) -> Any:
+        nonlocal left
+        sizes = shape if isinstance(shape, list | tuple) else (shape,)
+        left -= math.prod(size for size in sizes if isinstance(size, int))
+        if left < 0:
+            text = f"{file.name} asks for far more weights than it holds: refused"
+            excess.append(ModelError(text, "copy or save the file again"))
+            raise excess[0]
+        return original(self, shape, *args, **options)
+
+    layer.add_weight = add_weight
+    try:
+        yield excess
+    finally:
+        layer.add_weight = original
 
 
 def _single_shape(model: Any, file: ModelFile) -> tuple[int | None, ...]:

@@ -13,6 +13,77 @@ from limecli.models.interface import ModelFile
 from limecli.types import ModelInfo, Part, Port, Task
 
 _MAX_LAYERS = 400
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_SUPERBLOCK = 96  # bytes; behind the end of a shorter file HDF5 reads what happens to be there
+_ROOM, _RATIO = 64 << 20, 100  # bytes that any file may unpack to, and how many times its size
+
+
+def check_storage(file: ModelFile, hdf5: bool) -> None:
+    """Raises ModelError for weights that lie in other files, or unpack to far more than the file.
+
+    HDF5 follows its links and external storage to any file that the user can read.
+    """
+    most = _ROOM + _RATIO * len(file.data)
+    try:
+        if hdf5:
+            return _check_hdf5(file.data, file.name, most)
+        with zipfile.ZipFile(io.BytesIO(file.data)) as content:
+            if sum(item.file_size for item in content.infolist()) > most:
+                raise _too_large(file.name)
+            for item in content.infolist():
+                inner = content.read(item)
+                if _HDF5 in inner:  # not always at its start
+                    _check_hdf5(inner, file.name, most)
+    except ModelError:
+        raise
+    except Exception as error:  # h5py and zipfile each raise their own
+        raise damaged(file, error) from None
+
+
+def damaged(file: ModelFile, error: Exception) -> ModelError:
+    """One sentence; HDF5's own has addresses of its memory in it."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and "unable to" in text.lower():
+        cut = len(file.data) < _SUPERBLOCK or "truncated" in text
+        reason = "it is cut short" if cut else "it cannot be read"
+        return ModelError(
+            f"{file.name} is a damaged HDF5 file: {reason}", "copy or save the file again"
+        )
+    return ModelError(f"{file.name} is a damaged Keras file: {text[:200]}")
+
+
+def _check_hdf5(data: bytes, name: str, most: int) -> None:
+    import h5py
+
+    total = 0
+
+    def look(_: str, item: Any) -> None:
+        nonlocal total
+        if isinstance(item, h5py.Group):
+            links = (item.get(key, getlink=True) for key in item)
+            if any(isinstance(link, h5py.ExternalLink) for link in links):
+                raise _elsewhere(name)
+        elif isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise _elsewhere(name)
+            total += item.nbytes
+            if total > most:
+                raise _too_large(name)
+
+    with h5py.File(io.BytesIO(data), "r") as content:
+        look("/", content)
+        content.visititems(look)
+
+
+def _elsewhere(name: str) -> ModelError:
+    return ModelError(
+        f"{name} keeps its weights in another file, which its sha256 does not cover: refused",
+        "save it as one file: model.save('model.keras')",
+    )
+
+
+def _too_large(name: str) -> ModelError:
+    return ModelError(f"{name} would unpack to far more than its own size: refused")
 
 
 def describe_config(file: ModelFile, hdf5: bool) -> ModelInfo:
@@ -37,8 +108,7 @@ def describe_config(file: ModelFile, hdf5: bool) -> ModelInfo:
     except ModelError:
         raise
     except Exception as error:  # h5py, zipfile and json each raise their own
-        text = " ".join(str(error).split())
-        raise ModelError(f"{file.name} is a damaged Keras file: {text[:200]}") from error
+        raise damaged(file, error) from error
 
 
 def _from_hdf5(file: ModelFile) -> tuple[dict[str, Any], str]:

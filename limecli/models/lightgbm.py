@@ -120,6 +120,9 @@ def _predictor(
         estimator="LightGBM Booster",
         feature_names=names,
         text_features=tuple(names[j] for j in header.categories) if names else (),
+        categories={names[j]: tuple(known) for j, known in header.categories.items() if known}
+        if names
+        else {},
         rewritten_names=True,
         n_features=len(header.feature_names),
         output=options.output,

@@ -57,11 +57,22 @@ def read_header(text: str, path: str) -> Header:
 
 def for_booster(text: str) -> str:
     """A checked text without its training parameters: predictions need none of them, and a damaged
-    line among them crashes LightGBM.
+    line among them crashes LightGBM. What they say of the categories stays.
     """
     model, found, rest = text.partition("\nparameters:\n")
-    tail = rest.partition("\nend of parameters")[2] if found else ""
-    return f"{model}\n{tail.lstrip()}"
+    if not found:
+        return text
+    parameters, _, tail = rest.partition("\nend of parameters")
+    kept = _LIST.search(parameters)
+    block = f"\nparameters:\n{kept[0]}\n\nend of parameters\n" if kept else ""
+    return f"{model}\n{block}\n{tail.lstrip()}"
+
+
+def check_pickled_model(text: str, path: str) -> str:
+    """The text of a pickled Booster as it may be loaded. Raises ModelError for a damaged one."""
+    text = text.replace("\r\n", "\n")
+    read_header(text, path)
+    return for_booster(text)
 
 
 def _require(sound: Any, what: str) -> None:
@@ -73,30 +84,36 @@ def _pairs(block: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for line in block.split("\n"):
         key, equals, value = line.partition("=")
+        _require(key or not line, "a line that begins with =")
         _require(key not in pairs or not key, f"{key} stands there twice")
         pairs[key] = value if equals else ""
     return pairs
 
 
 def _checked(text: str) -> Header:
-    _require("\0" not in text, "a zero byte in the text")
+    # LightGBM ends lines and numbers at other places than Python: both must read the same.
+    _require("\0" not in text and "\r" not in text, "a zero byte or a lone CR in the text")
     head, found, _ = text.partition("\nTree=0\n")
     _require(found or "\nend of trees" in head, "cut short before its first tree")
     start = len(head) + 1
     head = head if found else head.partition("\nend of trees")[0]
     pairs = _pairs(head.rstrip("\n"))
+    _require(
+        not any(key.startswith(("Tree", "parameters:", "end of ")) for key in pairs),
+        "more than one beginning",
+    )
     names = tuple(pairs["feature_names"].split(" "))
-    n_features = int(pairs["max_feature_idx"]) + 1
+    n_features = _whole(pairs["max_feature_idx"]) + 1
     _require(len(names) == n_features > 0, f"{len(names)} names for {n_features} features")
     infos = pairs.get("feature_infos", "").split(" ")
     _require(len(infos) == n_features, f"{len(infos)} feature_infos for {n_features} features")
-    num_class, outputs = int(pairs["num_class"]), int(pairs["num_tree_per_iteration"])
+    num_class, outputs = (_whole(pairs[key]) for key in ("num_class", "num_tree_per_iteration"))
     _require(0 < num_class < 1 << 20 and outputs in (1, num_class), f"{num_class} classes")
     objective = pairs.get("objective", "")
     inner = dict(part.split(":") for part in objective.split(" ")[1:] if part.count(":") == 1)
-    _require(int(inner.get("num_class", num_class)) == num_class, f"{num_class} classes")
+    _require(_whole(inner.get("num_class", str(num_class))) == num_class, f"{num_class} classes")
     _require(float(inner.get("sigmoid", 1)) > 0, "sigmoid")
-    sizes = [int(size) for size in pairs.get("tree_sizes", "").split()]
+    sizes = [_whole(size) for size in pairs.get("tree_sizes", "").split()]
     _require(len(sizes) % outputs == 0, f"{len(sizes)} trees for {outputs} outputs")
     _require(bool(sizes) == bool(found), "tree_sizes")
     if found:
@@ -119,6 +136,7 @@ def _check_trees(data: bytes, sizes: list[int], n_features: int) -> None:
         try:
             lines = block.partition("\n")[2].rstrip("\n")
             _require(all("=" in line for line in lines.split("\n")), "a line without a value")
+            _require(not re.search("[^ -~]|_", _values(lines)), "letters among its numbers")
             _check_tree(_pairs(lines), n_features)
         except KeyError as error:
             raise ValueError(f"tree {i} lacks {error}") from None
@@ -128,10 +146,19 @@ def _check_trees(data: bytes, sizes: list[int], n_features: int) -> None:
     _require(data[at:].lstrip(b"\n").startswith(b"end of trees"), "more than its trees")
 
 
+def _whole(text: str) -> int:
+    _require(re.fullmatch("-?[0-9]{1,18}", text), f"{text[:40]!r} for a whole number")
+    return int(text)
+
+
+def _values(lines: str) -> str:
+    return "".join(line.partition("=")[2] for line in lines.split("\n"))
+
+
 def _numbers(pairs: dict[str, str], key: str, count: int, cast: Callable[[str], Any]) -> Any:
     import numpy as np
 
-    values = np.array([cast(word) for word in pairs[key].split()])
+    values = np.array([cast(word) for word in pairs[key].split(" ") if word])
     _require(len(values) == count, f"{len(values)} {key}, not {count}")
     return values.astype(np.int64) if cast is int else values
 
@@ -139,7 +166,7 @@ def _numbers(pairs: dict[str, str], key: str, count: int, cast: Callable[[str], 
 def _check_tree(pairs: dict[str, str], n_features: int) -> None:
     import numpy as np
 
-    leaves, num_cat = int(pairs["num_leaves"]), int(pairs["num_cat"])
+    leaves, num_cat = _whole(pairs["num_leaves"]), _whole(pairs["num_cat"])
     _require(0 < leaves < 1 << 31 and 0 <= num_cat < 1 << 31, f"{leaves} leaves")
     _numbers(pairs, "leaf_value", leaves, float)
     float(pairs.get("shrinkage", "1"))

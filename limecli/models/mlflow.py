@@ -140,15 +140,14 @@ def _folder(file: ModelFile) -> Path:
 
 
 def _read(folder: Path) -> _Model:
-    import yaml  # type: ignore[import-untyped]
-
     path = _within(folder, MLMODEL)
     data = _opened(path).data if path.stat().st_size <= _MAX_BYTES else b""
     try:
-        content = yaml.safe_load(data)
+        content = _yaml(data)
         flavors = {str(name): dict(value) for name, value in content["flavors"].items()}
         flavor = _flavor(folder, flavors)
-        versions = {"mlflow": str(content["mlflow_version"])} if "mlflow_version" in content else {}
+        written = content.get("mlflow_version")
+        versions = {"mlflow": written} if isinstance(written, str) else {}
         if flavor in _FLAVORS:
             _, key, library = _FLAVORS[flavor]
             if isinstance(flavors[flavor].get(key), str):
@@ -159,13 +158,26 @@ def _read(folder: Path) -> _Model:
             flavors=flavors,
             columns=_columns(content.get("signature")),
             versions=versions,
-            uuid=str(content["model_uuid"])[:64] if content.get("model_uuid") else None,
+            uuid=uuid[:64] if isinstance(uuid := content.get("model_uuid"), str) and uuid else None,
             digest=hashlib.sha256(data).hexdigest(),
         )
     except ModelError:
         raise
     except Exception as error:  # YAML of any other shape raises anything
         raise ModelError(f"{path} is no MLmodel that can be read: {_first_line(error)}") from error
+
+
+def _yaml(data: bytes) -> Any:
+    """Plain YAML without aliases, of which a few lines can unfold to gigabytes. MLflow has none."""
+    import yaml  # type: ignore[import-untyped]
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise ValueError("it has YAML aliases: refused")
+            return super().compose_node(parent, index)
+
+    return yaml.load(data, Loader)  # noqa: S506 - a SafeLoader
 
 
 def _first_line(error: BaseException) -> str:
@@ -249,9 +261,11 @@ def _whole(inner: ModelFile) -> ModelFile:
     """An ONNX model with the weights that MLflow writes beside it."""
     import onnx
 
+    from limecli.models.onnx_graph import tensors_of
+
     try:
         proto = onnx.load_model_from_string(inner.data)
-        tensors = [item for item in proto.graph.initializer if item.external_data]
+        tensors = [item for item in tensors_of(proto) if item.external_data]
         if not tensors:
             return inner
         for tensor in tensors:

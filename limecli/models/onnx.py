@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 from limecli.errors import ModelError, PredictError
 from limecli.models.column_names import picked
 from limecli.models.interface import LoadOptions, ModelFile
-from limecli.models.onnx_graph import ScoreOutput, find_scores, scales_its_input, task_of
+from limecli.models.onnx_graph import (
+    ScoreOutput,
+    find_scores,
+    scales_its_input,
+    task_of,
+    tensors_of,
+)
 from limecli.models.outputs import checked, in_fixed_batches
 from limecli.models.pictures import (
     PictureInput,
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 
 _MODEL_FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})  # of onnx.proto's ModelProto
 _GRAPH = 7
+_PATIENCE_S, _PATIENCE_PER_ROW_S, _MOST_PATIENCE_S = 120.0, 5.0, 900.0  # for one batch
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16",
            "tensor(int64)": "int64", "tensor(int32)": "int32", "tensor(uint8)": "uint8",
            "tensor(bool)": "bool", "tensor(string)": "object"}  # fmt: skip
@@ -150,8 +158,9 @@ def _open(file: ModelFile) -> tuple[Any, Any]:
     options.log_severity_level = 4
     try:
         # Weights are in the session; the graph is read for its names and operators only.
-        graph = onnx.load_model_from_string(file.data).graph
-        if any(item.data_location == external for item in graph.initializer):
+        model = onnx.load_model_from_string(file.data)
+        graph = model.graph
+        if any(item.data_location == external or item.external_data for item in tensors_of(model)):
             raise ModelError(
                 f"{file.name} keeps its weights in another file, which its sha256 does not cover",
                 "save it as one file: onnx.save_model(model, path, save_as_external_data=False)",
@@ -247,10 +256,40 @@ def _table_feed(inputs: list[Any], file: ModelFile) -> Callable[[Any], dict[str,
 def _run(session: Any, scores: ScoreOutput, feed: dict[str, Any], fixed: int | None) -> Any:
     """Run the session; a graph with a fixed batch size gets batches of just that size."""
     if fixed is None:
-        return scores.read(session.run(scores.names, feed))
+        return scores.read(_answers(session, scores, feed))
 
     def run(indices: IntArray) -> Any:
         batch = {name: values[indices] for name, values in feed.items()}
-        return scores.read(session.run(scores.names, batch))
+        return scores.read(_answers(session, scores, batch))
 
     return in_fixed_batches(run, len(next(iter(feed.values()))), fixed)
+
+
+def _answers(session: Any, scores: ScoreOutput, feed: dict[str, Any]) -> Any:
+    """One run, stopped when it takes for ever: a Loop may ask for any number of rounds."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4
+    rows = len(next(iter(feed.values()), ()))
+    patience = min(_PATIENCE_S + _PATIENCE_PER_ROW_S * rows, _MOST_PATIENCE_S)
+    late = threading.Event()
+
+    def stop() -> None:
+        late.set()
+        options.terminate = True
+
+    timer = threading.Timer(patience, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        return session.run(scores.names, feed, options)
+    except Exception:
+        if late.is_set():
+            raise PredictError(
+                f"the ONNX model did not answer within {patience:.0f} s",
+                "if it is merely slow, give it less to do at a time: --batch-size",
+            ) from None
+        raise
+    finally:
+        timer.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,6 +40,30 @@ class ScoreOutput:
         if self.form == "columns":
             return np.column_stack([np.asarray(value).reshape(-1) for value in values])
         return np.asarray(values[0])
+
+
+def tensors_of(model: Any) -> Iterator[Any]:
+    """Every tensor of a ModelProto: of its graph, of the graphs inside nodes, of its functions."""
+    graphs, nodes = [model.graph], [node for item in model.functions for node in item.node]
+    for info in model.training_info:
+        graphs += [info.initialization, info.algorithm]
+    attributes = [item for function in model.functions for item in function.attribute_proto]
+    while graphs or nodes or attributes:
+        if graphs:
+            graph = graphs.pop()
+            yield from graph.initializer
+            for sparse in graph.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+            nodes += graph.node
+        elif nodes:
+            attributes += nodes.pop().attribute
+        else:
+            item = attributes.pop()
+            yield from (item.t, *item.tensors)
+            for sparse in (item.sparse_tensor, *item.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+            graphs += [item.g] if item.HasField("g") else []
+            graphs += item.graphs
 
 
 def find_scores(session: Any, graph: Any, file: ModelFile) -> ScoreOutput:

@@ -48,7 +48,10 @@ def _raised(error: Exception) -> PredictError:
     if "unknown categor" in text.lower():
         hint = "if a number column is really a category, name it with --categorical COLUMN"
     elif "nan" in text.lower().split() or "NaN" in text:
-        hint = "the model takes no missing values: fill them in, or put an imputer into the model"
+        hint = (
+            "the model takes no missing values, or makes one of an unusual value: put an imputer"
+            " into the model, or look at the row"
+        )
     return PredictError(f"the model raised {type(error).__name__}: {text[:300]}", hint)
 
 

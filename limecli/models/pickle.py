@@ -14,7 +14,7 @@ from limecli.models.compression import COMPRESSIONS
 from limecli.models.guard import guarded_load, unguarded_load
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.skew import MismatchError
-from limecli.models.trust import UntrustedNameError
+from limecli.models.trust import UntrustedNameError, without_main
 from limecli.models.versions import mismatch, other_versions, skew_notes, with_hint
 from limecli.types import ModelInfo, Predictor
 
@@ -39,6 +39,7 @@ class PickleLoader:
 
         if (options.trust or options.trust_pickle) and "" not in sys.path:
             sys.path.append("")  # a trusted module of the user's own lies beside the work
+        options = replace(options, trust=without_main(options.trust))
         with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("always")
             model = _unpickled(file, options)
@@ -62,12 +63,12 @@ class PickleLoader:
         """What the pickle holds and wants, read without running it."""
         from limecli.models.anatomy import describe_pickle
 
-        return describe_pickle(file, options.trust)
+        return describe_pickle(file, without_main(options.trust))
 
 
 def _unpickled(file: ModelFile, options: LoadOptions) -> Any:
     if options.trust_pickle:
-        return unguarded_load(file)
+        return unguarded_load(file, options.trust)
     try:
         return guarded_load(file, options.trust)
     except UntrustedNameError as error:

@@ -17,7 +17,7 @@ from limecli.models.inert import Contents, Inert, Name
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.skops_nodes import State, scalar
 from limecli.models.skops_schema import SCHEMA, SchemaCheck, damaged
-from limecli.models.trust import install_line, refusal
+from limecli.models.trust import install_line, refusal, without_main
 from limecli.models.versions import mismatch, other_versions, skew_notes, with_hint
 from limecli.types import ModelInfo, Predictor
 
@@ -39,7 +39,7 @@ class SkopsLoader:
 
         if (options.trust or options.trust_pickle) and "" not in sys.path:
             sys.path.append("")  # a trusted module of the user's own lies beside the work
-        check = SchemaCheck(file, options.trust)
+        check = SchemaCheck(file, without_main(options.trust))
         if not options.trust_pickle:
             _refuse(file, check)
         others = other_versions(check.versions)
@@ -59,7 +59,7 @@ class SkopsLoader:
 
     def inspect(self, file: ModelFile, options: LoadOptions) -> ModelInfo:
         """What the schema says, nothing of it built."""
-        check = SchemaCheck(file, options.trust, builds=False)
+        check = SchemaCheck(file, without_main(options.trust), builds=False)
         contents = Contents(
             root=_inert(check, check.schema),
             wants=check.wants,

@@ -37,6 +37,7 @@ from limecli.models.torch_script import (
 from limecli.types import ModelInfo, Part, Port, Predictor, Task
 
 _PICTURES, _ROWS = 32, 1024  # batch sizes
+_SIZE_HINT = "if the size of the input does not fit: pictures take --image-size"
 _SMALLEST = 8  # pixels: a first layer of fewer inputs takes no flattened picture
 _DTYPES = {"DoubleStorage": "float64", "HalfStorage": "float16", "BFloat16Storage": "bfloat16"}
 
@@ -95,7 +96,9 @@ class TorchLoader:
         limit = network.fixed or min(_PICTURES if picture else _ROWS, network.most or _ROWS)
         return Predictor(
             predict_fn=checked(
-                lambda batch: _predict(network, prepare(batch), limit),
+                lambda batch: _predict(
+                    network, prepare(batch), limit, _SIZE_HINT if picture else ""
+                ),
                 task,
                 options,
                 independent=network.last == "sigmoid",
@@ -329,7 +332,7 @@ def _matrix(frame: Any, file: ModelFile) -> Any:
         ) from None
 
 
-def _predict(network: _Network, inputs: Any, limit: int) -> Any:
+def _predict(network: _Network, inputs: Any, limit: int, hint: str = "") -> Any:
     """`float[n, n_outputs]` of float64. Raises PredictError for what the network raises."""
     import torch
 
@@ -343,7 +346,7 @@ def _predict(network: _Network, inputs: Any, limit: int) -> Any:
             except (RuntimeError, KeyError, TypeError, ValueError, IndexError) as error:
                 raise PredictError(
                     f"the network raised {type(error).__name__}: {_reason(error)}",
-                    "if the size of the input does not fit: pictures take --image-size",
+                    hint,
                 ) from error
         return answer.detach().to(torch.float64).numpy()
 

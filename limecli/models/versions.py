@@ -11,6 +11,8 @@ from typing import Any
 from limecli.errors import LimecliError, ModelError
 from limecli.types import Predictor
 
+OLDEST_SKLEARN = (1, 5)  # that limecli's own requirement lets anyone install
+
 
 def installed_version(library: str) -> str | None:
     """The installed version of a package; xgboost also comes as xgboost-cpu."""
@@ -64,6 +66,13 @@ def _both(others: Mapping[str, str]) -> str:
 
 
 def _install_hint(others: Mapping[str, str]) -> str:
+    saved = others.get("scikit-learn", "")
+    if saved and tuple(map(int, re.findall(r"\d+", saved)[:2])) < OLDEST_SKLEARN:
+        oldest = ".".join(map(str, OLDEST_SKLEARN))
+        return (
+            f"limecli needs scikit-learn {oldest} or later: fit the model again, or convert it"
+            f" (to ONNX, say) where {saved} is installed"
+        )
     packages = " ".join(f"'{library}=={saved}'" for library, saved in others.items())
     return f"install the version that it was saved with: pip install {packages}"
 

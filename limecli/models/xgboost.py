@@ -151,6 +151,9 @@ def _predictor(
         estimator="XGBoost Booster",
         feature_names=names,
         text_features=tuple(names[j] for j in categories) if names else (),
+        categories={names[j]: tuple(known) for j, known in categories.items() if known}
+        if names
+        else {},
         n_features=n_features,
         output=options.output,
         notes=unnamed_note(list(categories), names is not None),

@@ -7,10 +7,11 @@ process down. So every index that a prediction follows is looked at first. Layou
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -40,12 +41,60 @@ def is_old_binary(head: bytes) -> bool:
 
 def read_document(data: bytes, path: str) -> dict[str, Any]:
     """The checked document. Raises ModelError for what is damaged."""
-    try:
-        if _UBJSON.match(data[:64]):
-            document = _Ubjson(data).document()
-        else:
-            document = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
+    with _damaged(path):
+        document = _parsed(data, _UBJSON.match(data[:64]) is not None)
         _check(document)
+    return document  # type: ignore[no-any-return]
+
+
+def check_pickled_handle(handle: bytes | bytearray, path: str) -> None:
+    """Raises ModelError unless a Booster's state, {"Config": ..., "Model": ...}, is sound."""
+    data = bytes(handle)
+    if not data.startswith(b"{"):
+        raise ModelError(
+            f"{path} has a Booster in XGBoost's old binary format, which is not read",
+            "load it with the version that saved it, and save it as JSON:"
+            " booster.save_model('model.json')",
+        )
+    with _damaged(path):
+        # XGBoost, too, tells JSON from UBJSON by the second byte.
+        content = _parsed(data, data[1:2] not in (b'"', b" ", b"\n", b"\t", b"\r", b"}"))
+        _require(content.keys() == {"Config", "Model"}, "a Booster without its two halves")
+        _check(content["Model"])
+        _check_config(content["Config"]["learner"], content["Model"]["learner"])
+
+
+def _check_config(learner: dict[str, Any], model: dict[str, Any]) -> None:
+    """Training's parameters are loaded over the model's own: those of its shape must agree."""
+    for key in ("num_feature", "num_class", "num_target"):
+        for own in (learner.get("learner_model_param") or {}, learner.get("learner_train_param")):
+            said = (own or {}).get(key)
+            known = model["learner_model_param"].get(key, 1)
+            _require(said is None or int(said) == int(known), f"{key} {said}, but {known}")
+    booster, known = learner["gradient_booster"], model["gradient_booster"]
+    _require(booster["name"] == known["name"], f"booster {booster['name']!r}")
+    forest, trees = ((item.get("gbtree") or item) for item in (booster, known))
+    said = forest.get("gbtree_model_param") or {}
+    known = (trees.get("model") or {}).get("gbtree_model_param") or {}
+    for key in said.keys() & known.keys():
+        _require(int(said[key]) == int(known[key]), f"{key} {said[key]}, but {known[key]}")
+    objective, known = learner["objective"], model["objective"]
+    _require(objective["name"] == known["name"], f"objective {objective['name']!r}")
+    n_classes = int(model["learner_model_param"]["num_class"])
+    said = objective.get("softmax_multiclass_param", {}).get("num_class", n_classes)
+    _require(int(said) == n_classes, f"{n_classes} classes, but {said} in its configuration")
+
+
+def _parsed(data: bytes, ubjson: bool) -> Any:
+    if ubjson:
+        return _Ubjson(data).document()
+    return json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
+
+
+@contextlib.contextmanager
+def _damaged(path: str) -> Iterator[None]:
+    try:
+        yield
     except (
         ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError,
         struct.error,
@@ -54,7 +103,6 @@ def read_document(data: bytes, path: str) -> dict[str, Any]:
         raise ModelError(
             f"{path} is a damaged XGBoost model: {what[:200]}", "copy or save the file again"
         ) from None
-    return document  # type: ignore[no-any-return]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

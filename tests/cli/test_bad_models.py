@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.svm import LinearSVC
 
+from limecli.errors import ModelError
+from limecli.models.guard import guarded_load, unguarded_load
+from limecli.models.interface import ModelFile
 from tests.conftest import SAMPLES
 
 COLUMNS = ["a", "b", "c"]
@@ -93,7 +97,15 @@ def shell(marker):
 
 
 def test_missing_model_file_is_named(refused, tmp_path):
-    assert "no such model file" in refused(tmp_path / "none.pkl")
+    stderr = refused(tmp_path / "none.pkl")
+    assert "no such model file" in stderr
+    assert "hint: check the path" in stderr
+    assert f"there is no folder {tmp_path / 'no'}" in refused(tmp_path / "no" / "none.pkl")
+
+
+def test_name_that_is_nearly_there_is_guessed(refused, tmp_path):
+    (tmp_path / "churn-model.pkl").write_bytes(b"")
+    assert f"did you mean {tmp_path / 'churn-model.pkl'}?" in refused(tmp_path / "churn_model.pkl")
 
 
 def test_directory_is_no_model(refused, tmp_path):
@@ -113,6 +125,37 @@ def test_table_in_place_of_the_model_is_called_text(refused, rows):
     assert "plain text" in refused(rows)
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n",
+         ["is a Git LFS pointer, not the model itself", "git lfs pull"]),
+        (b"\n<!DOCTYPE html>\n<html><body>404</body></html>\n",
+         ["is an HTML page, not a model", "the download went wrong"]),
+        (b"<html lang='en'>", ["is an HTML page, not a model"]),
+        (b'{"features_info": {}, "model_info": {"catboost_version_info": ""}, "trees": []}',
+         ["is a CatBoost model as JSON", "save it as .cbm"]),
+        (b'{"features_info": {}, "oblivious_trees": []}', ["save it as .cbm"]),
+    ],
+)  # fmt: skip
+def test_what_lies_in_a_models_place_is_called_by_its_name(refused, tmp_path, data, words):
+    stderr = refused(written(tmp_path / "m.pkl", data))
+    assert all(word in stderr for word in words), stderr
+
+
+def test_json_of_no_model_is_text(refused, tmp_path):
+    assert "plain text" in refused(written(tmp_path / "m.json", b'{"model_info": "none"}'))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_zip_cut_short_is_called_a_damaged_zip(refused, tmp_path, share):
+    path = tmp_path / "m.skops"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("schema.json", "{}" * 4000)
+    stderr = refused(written(path, path.read_bytes()[: int(path.stat().st_size * share)]))
+    assert "is a zip archive that is cut short or damaged" in stderr
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_random_bytes_are_no_model(refused, tmp_path, seed):
     refused(written(tmp_path / "m.pkl", np.random.default_rng(seed).bytes(600)))
@@ -129,7 +172,24 @@ def test_path_that_the_system_refuses_is_a_model_fault(refused, tmp_path):
 def test_truncated_pickle_is_called_damaged(refused, tmp_path, logistic, share):
     data = pickle.dumps(logistic)
     stderr = refused(written(tmp_path / "m.pkl", data[: int(len(data) * share)]))
-    assert "damaged" in stderr
+    assert "is a damaged pickle: it ends too early" in stderr
+
+
+def test_every_way_to_end_too_early_is_told_in_the_same_words(logistic):
+    data, told = pickle.dumps(logistic), set()
+    for size in range(2, len(data)):
+        for load in (guarded_load, unguarded_load):
+            with pytest.raises(ModelError) as error:
+                load(ModelFile("m.pkl", data[:size]))
+            told.add(error.value.message)
+    assert told == {"m.pkl is a damaged pickle: it ends too early"}
+
+
+@pytest.mark.parametrize("options", [(), ("--trust-pickle",)])
+@pytest.mark.parametrize("pack", [gzip.compress, bytes])
+def test_byte_that_is_no_opcode_is_damage(refused, tmp_path, pack, options):
+    path = written(tmp_path / "m.pkl", pack(b"\x80\x04\x00"))
+    assert "is a damaged pickle: byte 0x00 is no pickle opcode" in refused(path, *options)
 
 
 @pytest.mark.parametrize("compress", [0, 3, ("gzip", 3), ("bz2", 3), ("xz", 3), ("lzma", 3)])
@@ -140,11 +200,34 @@ def test_truncated_joblib_is_called_damaged(refused, tmp_path, logistic, compres
     assert "damaged" in stderr
 
 
+@pytest.mark.parametrize("options", [(), ("--trust-pickle",)])
+@pytest.mark.parametrize("name", ["zlib", "gzip", "bz2", "xz", "lzma"])
+def test_compressed_joblib_without_its_checksum_is_called_damaged(
+    refused, tmp_path, logistic, name, options
+):
+    path = tmp_path / "m.joblib"
+    joblib.dump(logistic, path, compress=(name, 3))
+    cut = written(path, path.read_bytes()[:-5])
+    assert "is a damaged pickle: it ends too early" in refused(cut, *options)
+
+
+@pytest.mark.parametrize("name", ["zlib", "gzip", "bz2", "xz"])
+def test_compressed_joblib_with_another_checksum_is_called_damaged(
+    refused, tmp_path, logistic, name
+):
+    path = tmp_path / "m.joblib"
+    joblib.dump(logistic, path, compress=(name, 3))
+    data = bytearray(path.read_bytes())
+    data[-8 if name == "gzip" else -4] ^= 1  # a gzip file ends with the length
+    assert "damaged" in refused(written(path, bytes(data)))
+
+
 def test_truncated_array_in_a_joblib_is_called_damaged(refused, tmp_path, logistic):
     path = tmp_path / "m.joblib"
     joblib.dump(logistic, path)
     coefficients = path.read_bytes().index(logistic.coef_.tobytes())
-    assert "damaged" in refused(written(path, path.read_bytes()[: coefficients + 5]))
+    stderr = refused(written(path, path.read_bytes()[: coefficients + 5]))
+    assert "damaged pickle: it ends too early" in stderr
 
 
 def test_flipped_bits_never_count_as_a_bug(cli, rows, tmp_path, logistic):
@@ -315,7 +398,7 @@ def test_array_is_no_model(refused, tmp_path):
 
 def test_unfitted_estimator_is_called_not_fitted(fails, rows, tmp_path):
     path = written(tmp_path / "m.pkl", LogisticRegression())
-    stderr = fails(5, "tabular", path, rows, "-r", "0", *QUICK).stderr
+    stderr = fails(3, "tabular", path, rows, "-r", "0", *QUICK).stderr
     assert "LogisticRegression" in stderr
     assert "not fitted" in stderr
 
@@ -458,17 +541,16 @@ def test_hdf5_file_without_a_network_is_refused(refused, tmp_path):
 
 def test_hdf5_network_cut_in_half_is_refused(refused, tmp_path):
     data = (SAMPLES / "digits.h5").read_bytes()
-    assert "Keras" in refused(written(tmp_path / "m.h5", data[: len(data) // 2]))
+    stderr = refused(written(tmp_path / "m.h5", data[: len(data) // 2]))
+    assert "is a damaged HDF5 file: it is cut short" in stderr
 
 
 def test_keras_file_cut_in_half_is_refused(refused, tmp_path, keras_logits):
     data = keras_logits.read_bytes()
-    refused(written(tmp_path / "m.keras", data[: len(data) // 2]))
+    assert "damaged" in refused(written(tmp_path / "m.keras", data[: len(data) // 2]))
 
 
 def test_zip_that_is_no_network_is_refused(refused, tmp_path):
-    import zipfile
-
     path = tmp_path / "m.keras"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("config.json", "{}")
@@ -500,7 +582,8 @@ class Model:
 
 
 def python(code, folder):
-    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, timeout=60)
+    env = {**os.environ, "PYTHONSAFEPATH": ""}  # limecli sets it, and may have run in this process
+    subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, check=True, timeout=60)
 
 
 @pytest.fixture
@@ -525,6 +608,48 @@ def test_class_that_lived_in_a_script_is_refused_with_the_way_out(refused, tmp_p
     assert "move it into a module" in stderr
     assert "--trust mymodule.Model" in stderr
     assert str(Path.cwd()) in stderr
+    # limecli has a __main__ of its own, where nobody's class is.
+    assert refused(tmp_path / "m.pkl", "--trust", "__main__.Model") == stderr
+    stderr = refused(tmp_path / "m.pkl", "--trust-pickle")
+    assert "__main__.Model" in stderr
+    assert "move it into a module, say mymodule.py in" in stderr
+    assert "--trust mymodule.Model as well" in stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--trust-pickle",)])
+def test_class_that_lived_in_a_script_is_found_in_a_trusted_module(own, rows, options):
+    python(OWN + "\nimport pickle\npickle.dump(Model(), open('m.pkl', 'wb'))\n", own)
+    (own / "empty.py").write_text("")
+    result = limecli(own, "tabular", "m.pkl", rows, "-r", "0", *QUICK, *options, "--json",
+                     "--trust", "ownmodel.Model", "--trust", "__main__.Model")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    result = limecli(own, "tabular", "m.pkl", rows, *options, "--trust", "empty.Model")
+    assert result.returncode == 3
+    assert "m.pkl needs empty.Model, but empty has no Model" in result.stderr
+    assert "define Model in empty, or name the module that has it" in result.stderr
+    result = limecli(own, "tabular", "m.pkl", rows, *options, "--trust", "ownmodel.gone.Model")
+    assert result.returncode == 3
+    assert "there is no module ownmodel.gone" in result.stderr
+    assert "library versions" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["cloudpickle.cloudpickle._make_function",
+                                  "dill._dill._create_function"])  # fmt: skip
+def test_file_with_code_of_its_own_is_told_from_one_with_names(refused, tmp_path, name):
+    module, _, function = name.rpartition(".")
+    data = f"\x80\x02cown\nModel\nc{module}\n{function}\n\x86.".encode("latin-1")
+    stderr = refused(written(tmp_path / "m.pkl", data))
+    assert name in stderr
+    assert "this file carries code of its own: --trust-pickle if you made it, or move" in stderr
+    assert "--trust own" not in stderr
+
+
+@pytest.mark.parametrize("count", [9, 10])
+def test_hint_says_when_it_leaves_names_out(refused, tmp_path, count):
+    names = b"".join(b"cown\nModel%d\n" % i for i in range(count))
+    stderr = refused(written(tmp_path / "m.pkl", b"\x80\x02(" + names + b"t."))
+    assert stderr.count("--trust own.") == 9
+    assert ("; limecli inspect lists them all" in stderr) == (count > 9)
 
 
 def test_own_class_is_refused_until_it_is_trusted(refused, own):
@@ -558,7 +683,15 @@ def test_trusted_name_that_is_not_there_is_named(own, rows):
     (own / "ownmodel.py").write_text("")
     result = limecli(own, "tabular", "m.pkl", rows, "--trust", "ownmodel.Model")
     assert result.returncode == 3
-    assert "ownmodel.Model" in result.stderr
+    assert "m.pkl needs ownmodel.Model, but ownmodel has no Model" in result.stderr
+
+
+def test_name_that_an_installed_library_lacks_is_a_matter_of_versions(own, rows):
+    data = b"\x80\x02ctyper.core\nNoSuchName\n."
+    (own / "m.pkl").write_bytes(data)
+    result = limecli(own, "tabular", "m.pkl", rows, "--trust", "typer.core.NoSuchName")
+    assert result.returncode == 3
+    assert "which the installed typer does not have" in result.stderr
 
 
 def test_trusted_module_with_a_fault_is_a_model_fault(own, rows):

@@ -133,10 +133,97 @@ def test_a_scaler_s_mean_and_deviation_are_exact():
 def test_a_range_is_exact():
     background, _ = recovered(make_pipeline(MinMaxScaler(), LINEAR))
     for column in background.columns:
-        # A thousand even steps between the ends: half a step is missing at each.
-        step = np.ptp(X[column.name]) / 1000
-        assert min(column.mins) == pytest.approx(X[column.name].min(), abs=step)
-        assert max(column.maxs) == pytest.approx(X[column.name].max(), abs=step)
+        assert min(column.mins) == pytest.approx(X[column.name].min(), rel=1e-12)
+        assert max(column.maxs) == pytest.approx(X[column.name].max(), rel=1e-12)
+
+
+def test_a_mean_and_a_deviation_make_a_normal_distribution():
+    data = pd.DataFrame({"x": np.random.default_rng(0).normal(3, 10, 4000)})
+    background, _ = recovered(make_pipeline(StandardScaler(), LINEAR), data, data.x > 3)
+    assert worst_shift(background, data) < 0.05
+    assert min(background.columns[0].mins) < -20
+
+
+@pytest.mark.parametrize(("function", "least"), [(np.log1p, -1), (np.sqrt, 0), (np.log, 0)])
+@pytest.mark.parametrize(
+    "model", [make_pipeline(StandardScaler(), LINEAR), GaussianNB()], ids=["scaled", "classes"]
+)
+@pytest.mark.filterwarnings("error")
+def test_values_stay_where_a_transformation_can_take_them(function, least, model):
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"amount": rng.lognormal(1, 1.5, 4000)})
+    target = data.amount > rng.lognormal(1, 1, 4000)
+    pipeline = make_pipeline(FunctionTransformer(function), model)
+    for discretizer in ("quartile", "none"):
+        background, _ = recovered(pipeline, data, target, discretizer)
+        assert min(background.columns[0].mins) >= least
+    background, _ = recovered(pipeline, data, target)
+    assert np.abs(quartiles(background.columns[0]) / truth("amount", data) - 1).max() < 0.9
+
+
+def test_bayes_smoothing_is_no_part_of_a_column():
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"wide": rng.normal(0, 1e6, 2000), "narrow": rng.normal(0, 1, 2000)})
+    background, _ = recovered(GaussianNB(), data, data.narrow > 0)
+    assert worst_shift(background, data) < 0.15
+    assert background.recovered_from == ("class means of GaussianNB",)
+
+
+def counts(n=3000, seed=0):
+    rng = np.random.default_rng(seed)
+    data = pd.DataFrame({
+        "visits": rng.poisson(1.5, n), "calls": rng.integers(1, 40, n),
+        "owner": rng.random(n) < 0.3, "size": rng.normal(60, 20, n),
+    })  # fmt: skip
+    score = data.visits + data.calls / 10 + 2 * data.owner + data["size"] / 30
+    return data, (score + rng.normal(0, 1, n) > 6).astype(int)
+
+
+def boosting(library):
+    if library == "sklearn":
+        return HistGradientBoostingClassifier(random_state=0)
+    module = pytest.importorskip(library)
+    if library == "lightgbm":
+        return module.LGBMClassifier(verbose=-1, n_jobs=1)
+    return module.CatBoostClassifier(
+        iterations=200, verbose=False, thread_count=1, allow_writing_files=False
+    )
+
+
+@pytest.mark.parametrize("library", ["sklearn", "lightgbm", "catboost"])
+@pytest.mark.filterwarnings("ignore")
+def test_counts_are_whole_numbers_and_reach_their_ends(library):
+    data, target = counts()
+    background, notes = recovered(boosting(library), data, target)
+    assert notes == []
+    visits, calls, owner, _ = background.columns
+    for column, low, high in ((visits, 0, 5), (calls, 1, 38), (owner, 0, 1)):
+        assert min(column.mins) == low
+        assert max(column.maxs) >= high
+        assert all(value % 1 == 0 for value in (*column.mins, *column.maxs))
+    assert quartiles(calls) == pytest.approx(truth("calls", data), abs=1.5)
+    if library != "catboost":
+        assert set(visits.bins) == set(truth("visits", data))
+        assert owner.feature_frequencies == pytest.approx((0.7, 0.3), abs=0.05)
+
+
+def test_parts_of_lightgbm_are_told_apart():
+    data, target = counts()
+    background, _ = recovered(boosting("lightgbm"), data, target)
+    assert background.recovered_from == ("splits of LGBMClassifier", "ranges of LGBMClassifier")
+
+
+def test_categories_that_the_caller_knows():
+    frame, target = mixed()
+    frame["city"] = frame.city.map({"Linz": 0, "Bern": 1, "Graz": 2})
+    model = RandomForestClassifier(30, random_state=0).fit(frame[["age", "city"]], target)
+    background, _ = recover_background(
+        model, ["age", "city"], "quartile", categories={"city": ("Linz", "Bern", "Graz")}
+    )
+    city = background.columns[1]
+    assert city.categories == ("Bern", "Graz", "Linz")
+    assert city.feature_frequencies == pytest.approx((0.6, 0.3, 0.1), abs=0.1)
+    assert "categories of RandomForestClassifier" in background.recovered_from
 
 
 def mixed(n=2000, seed=0):
@@ -332,3 +419,50 @@ def test_a_model_that_tells_nothing_asks_for_data(fails, tmp_path):
     stderr = fails(4, "tabular", tmp_path / "m.pkl", tmp_path / "row.csv").stderr
     assert "does not tell" in stderr
     assert "--background TRAIN.csv" in stderr
+    made = fails(4, "background", tmp_path / "m.pkl").stderr
+    assert "in its place: limecli background TRAIN.csv -o" in made
+    assert "--background" not in made
+    labels = fails(2, "background", tmp_path / "m.pkl", "--discretizer", "entropy").stderr
+    assert "--background" not in labels
+
+
+def test_booleans_in_a_row_go_with_a_background_that_was_kept(cli, tmp_path):
+    data, target = counts(400)
+    path, row, stats = tmp_path / "m.pkl", tmp_path / "row.csv", tmp_path / "stats.json"
+    joblib.dump(RandomForestClassifier(20, random_state=0).fit(data, target), path)
+    data.iloc[[3]].to_csv(row, index=False)
+    assert cli("background", path, "-o", stats).code == 0
+    result = cli("tabular", path, row, "-b", stats, "--json", "-n", "200")
+    assert result.code == 0, result.stderr
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_row_of_amounts_behind_a_logarithm(cli, tmp_path):
+    data = pd.DataFrame({"amount": np.random.default_rng(0).lognormal(1, 1.5, 500)})
+    model = make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), LINEAR)
+    joblib.dump(model.fit(data, data.amount > 3), tmp_path / "m.pkl")
+    data.iloc[[3]].to_csv(tmp_path / "row.csv", index=False)
+    result = cli("tabular", tmp_path / "m.pkl", tmp_path / "row.csv", "-n", "500")
+    assert result.code == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [(LogisticRegression(), "LogisticRegression"),
+     (make_pipeline(StandardScaler(), RandomForestClassifier()), "RandomForestClassifier"),
+     (GridSearchCV(GaussianNB(), {}), "GridSearchCV")],
+)  # fmt: skip
+def test_a_model_that_was_never_fitted_says_so(fails, tmp_path, model, name):
+    joblib.dump(model, tmp_path / "m.pkl")
+    (tmp_path / "row.csv").write_text("a,b\n1,2\n")
+    stderr = fails(3, "tabular", tmp_path / "m.pkl", tmp_path / "row.csv").stderr
+    assert f"{name} is not fitted" in stderr
+    assert "call fit before saving it" in stderr
+
+
+def test_a_dictionary_s_scaler_goes_with_its_model(fails, tmp_path):
+    scaler = StandardScaler().fit(X)
+    joblib.dump({"model": GaussianNB().fit(X, Y), "scaler": scaler}, tmp_path / "m.pkl")
+    X.iloc[[0]].to_csv(tmp_path / "row.csv", index=False)
+    stderr = fails(3, "tabular", tmp_path / "m.pkl", tmp_path / "row.csv").stderr
+    assert "joblib.dump(make_pipeline(content['scaler'], content['model']), path)" in stderr

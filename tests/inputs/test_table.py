@@ -71,6 +71,24 @@ def test_json_strings_stay_strings(tmp_path):
     assert background.columns[0].categories == ("01234", "89073")
 
 
+def test_truths_are_numbers_where_the_background_has_only_0_to_1(tmp_path):
+    numbers = pd.DataFrame({"owner": [0, 1] * 20, "age": range(40)})
+    numbers.to_csv(tmp_path / "train.csv", index=False)
+    background = background_from_table(
+        read_table(str(tmp_path / "train.csv")), ["owner", "age"], "quartile"
+    )
+    (tmp_path / "rows.json").write_text('[{"owner": true, "age": 3}, {"owner": false, "age": 4}]')
+    for table in (
+        table_of("owner,age\nTrue,3\nfalse,4\n", tmp_path),
+        read_table(str(tmp_path / "rows.json")),
+    ):
+        encoder = RowEncoder(background)
+        assert [encoder.encode(table, i, str(i)).payload[0] for i in range(2)] == [1.0, 0.0]
+        assert encoder.notes == {}
+    skipped = RowEncoder(background).encode(table_of("owner,age\nTrue,True\n", tmp_path), 0, "0")
+    assert "'age': 'True' is not a number" in skipped.reason
+
+
 def table_of(text, folder):
     (folder / "rows.csv").write_text(text)
     return read_table(str(folder / "rows.csv"))

@@ -354,6 +354,27 @@ def test_a_search_over_frames_with_categories(explain, tmp_path, library):
     assert predictions(report) == pytest.approx(answers(search, library, "city"), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("library", "suffix", "source"),
+    [("xgboost", "json", "Booster"), ("xgboost", "ubj", "Booster"),
+     ("xgboost", "pkl", "XGBClassifier"), ("lightgbm", "txt", "Booster"),
+     ("lightgbm", "pkl", "LGBMClassifier")],
+)  # fmt: skip
+def test_a_model_that_knows_its_categories_needs_no_background(
+    cli, tmp_path, library, suffix, source
+):
+    model = fitted(library, "city", max_depth=4)
+    path = save(model, tmp_path / "model", library, suffix)
+    DATA["city"][0].iloc[[60]].to_csv(tmp_path / "row.csv", index=False)
+    result = cli("tabular", path, tmp_path / "row.csv", "--trust-pickle", "--json", "-n", "100")
+    assert result.code == 0, result.stderr
+    assert f"categories of {source}" in json.loads(result.stdout)["background"]["recovered_from"]
+    stats = json.loads(cli("background", path, "--trust-pickle").stdout)
+    assert stats["categories"]["city"] == ["Bonn", "Jena", "Kiel", "Ulm"]
+    assert stats["categories"]["floor"] == [1, 2, 3, 4]
+    assert stats["feature_frequencies"]["city"] == [0.25] * 4
+
+
 # Files that cannot be used
 
 

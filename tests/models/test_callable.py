@@ -105,6 +105,7 @@ def own(tmp_path, monkeypatch):
     )
     (tmp_path / "ownbroken.py").write_text("1 / 0\n")
     (tmp_path / "ownexit.py").write_text("raise SystemExit(0)\n")
+    (tmp_path / "ownempty.py").write_text("import numpy\nfrom ownpredict import score\n")
     (tmp_path / "ownneeds.py").write_text("import nosuchlibrary\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -207,7 +208,10 @@ def test_what_the_module_prints_goes_to_stderr(cli, own, rows):
         ("ownpredict:scor", ["ownpredict has no scor", "did you mean ownpredict:score?"]),
         ("ownpredict:model.predict_prob", ["ownpredict:model has no predict_prob",
                                            "did you mean ownpredict:model.predict_proba?"]),
-        ("ownpredict:model.broken", ["reading broken raised OSError: gone"]),
+        ("ownpredict:nope", ["ownpredict has no nope", "there are: Model, ", ", score, "]),
+        ("ownpredict:model.nope", ["there are: broken, classes_, predict, predict_proba"]),
+        ("ownempty:np", ["ownempty has no np", "ownempty has nothing that could be meant"]),
+        ("ownpredict:model.broken", ["reading broken raised OSError: gone", "see where: python"]),
         ("ownpredict:number", ["is a int, not a function"]),
         ("ownpredict:Model", ["is a class", "ownpredict:model"]),
     ],
@@ -244,3 +248,10 @@ def test_inspect_imports_nothing(cli, own):
     assert "it is code" in result.stdout or "is code" in result.stdout
     assert not {"ownpackage", "ownpredict"} & set(sys.modules)
     assert "there is no module" in cli("inspect", "nosuchmodule:score").stdout
+
+
+def test_inspect_claims_no_estimator_that_it_has_not_seen(cli, own):
+    result = cli("inspect", "ownpredict:nope")
+    assert "estimator" not in result.stdout
+    assert "asked for is the function nope" in result.stdout
+    assert json.loads(cli("inspect", "ownpredict:nope", "--json").stdout)["estimator"] is None

@@ -523,6 +523,37 @@ def test_a_connection_that_breaks_is_made_again(report, models, table):
         report("tabular", server.url("iris-proba"), *table())
 
 
+def hang_up(handler):
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+    return True
+
+
+def test_a_server_that_hangs_up_on_a_table_without_rows(report, models, table, folder):
+    def raises(handler, body):
+        return hang_up(handler) if json.loads(body)["dataframe_split"]["data"] == [] else False
+
+    with serving({**models, "mlflow": (models["named"][0], None, [])}, raises) as server:
+        remote = report("tabular", server.invocations, *table())
+    local = report("tabular", folder / "named.joblib", *table())
+    assert numbers(remote) == pytest.approx(numbers(local), rel=1e-9, abs=1e-9)
+
+
+def test_a_server_that_hangs_up_on_a_row_that_is_made_up(report, models, table):
+    def raises(handler, body):
+        data = json.loads(body)["inputs"][0]["data"]
+        return hang_up(handler) if not np.any(data) else False
+
+    with serving(models, raises) as server:
+        report("tabular", server.url("iris-matrix"), *table())
+
+
+def test_a_server_that_hangs_up_on_everything(fails, models, table):
+    with serving(models, lambda handler, _: hang_up(handler)) as server:
+        result = fails(5, "tabular", server.invocations, *table())
+    assert "Remote end closed" in result.stderr or "broke" in result.stderr
+
+
 def test_no_proxy_that_the_user_did_not_point_at(report, server, table, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

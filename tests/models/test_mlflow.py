@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -393,6 +394,24 @@ def test_an_mlmodel_that_is_none(refused, folder, tmp_path, monkeypatch, text):
     (folder / "MLmodel").write_text(text)
     assert "m" in refused(folder)
     assert not (tmp_path / "marker").exists()
+
+
+def test_yaml_that_unfolds_to_gigabytes(refused, folder):
+    names = "abcdefghij"
+    lines = ['a: &a ["x"]']
+    for before, name in itertools.pairwise(names):
+        lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]")
+    lines.append("mlflow_version: *j\nflavors: {sklearn: {pickled_model: model.pkl}}")
+    (folder / "MLmodel").write_text("\n".join(lines))
+    assert "aliases" in refused(folder)
+
+
+def test_versions_that_are_no_text(cli, folder):
+    path = folder / "MLmodel"
+    path.write_text(path.read_text().replace("mlflow_version: 3.17.2", "mlflow_version: [1, [2]]"))
+    result = cli("inspect", folder, "--json")
+    assert result.code == 0, result.stderr
+    assert "mlflow" not in json.loads(result.stdout)["versions"]
 
 
 def test_a_huge_mlmodel(refused, folder):

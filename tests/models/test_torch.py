@@ -285,6 +285,22 @@ def test_a_size_that_does_not_fit_is_told(fails, tmp_path, digit, cnn):
     assert "--image-size" in result.stderr
 
 
+class LastColumns(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 2)
+
+    def forward(self, rows):
+        return self.inner(rows[:, 1:]).softmax(1)
+
+
+def test_rows_are_no_pictures_whose_size_could_be_given(fails, tmp_path, train):
+    traced(LastColumns().eval(), torch.rand(3, 5), tmp_path / "model")
+    result = fails(5, "tabular", tmp_path / "model", train, "-r", "60", "-n", "50")
+    assert "the network raised" in result.stderr
+    assert "--image-size" not in result.stderr
+
+
 def test_a_flat_first_layer_tells_the_size_of_the_picture(cli, tmp_path, digit):
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(1)).eval()
     traced(model, torch.rand(2, 1, 8, 8), tmp_path / "model")

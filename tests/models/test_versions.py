@@ -9,6 +9,7 @@ import io
 import json
 import pickle
 import re
+import tomllib
 import warnings
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from limecli.errors import LimecliError, ModelError
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.pickle import PickleLoader
-from limecli.models.versions import plain_version
+from limecli.models.versions import OLDEST_SKLEARN, plain_version
 
 OLD = Path(__file__).parent / "old"
 FILES = sorted(
@@ -55,6 +56,13 @@ def predictions(path, item, trust_pickle=False):
     return predictor, predictor.predict_fn(inputs)
 
 
+def install_hint(saved):
+    return (
+        "limecli needs scikit-learn 1.5 or later: fit the model again, or convert it (to ONNX,"
+        f" say) where {saved} is installed"
+    )
+
+
 def attempt(path, item):
     try:
         return *predictions(path, item), None
@@ -73,7 +81,7 @@ def test_an_old_model_answers_as_then_or_says_what_to_install(name):
         assert re.fullmatch(NOT_ANY_MORE.get(version, ""), Path(file).stem), error.message
         assert f"saved with scikit-learn {saved}, " in error.message
         assert sklearn.__version__ in error.message
-        assert f"pip install 'scikit-learn=={saved}'" in error.hint
+        assert error.hint == install_hint(saved)
         assert "\n" not in error.message
         assert "list of trusted names" not in error.message
         return
@@ -104,7 +112,7 @@ def test_the_command_says_both_versions_in_one_line(cli, tmp_path):
     result = cli("tabular", path, rows, "-r", "0")
     assert result.code == 3
     assert "saved with scikit-learn 1.0.2" in result.stderr
-    assert "pip install 'scikit-learn==1.0.2'" in result.stderr
+    assert install_hint("1.0.2") in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -136,7 +144,7 @@ def test_a_name_that_scikit_learn_had_once_is_a_matter_of_versions():
     with pytest.raises(ModelError, match=r"wants sklearn.linear_modelx.logistic.Logistic") as told:
         loaded(gone)
     assert "saved with scikit-learn 0.17.1, installed is" in told.value.message
-    assert told.value.hint.endswith("pip install 'scikit-learn==0.17.1'")
+    assert told.value.hint == install_hint("0.17.1")
 
 
 def test_what_a_file_says_of_its_version_cannot_write_a_command():
@@ -157,4 +165,18 @@ def test_a_failure_of_predict_names_both_versions():
     assert f"(saved with scikit-learn 1.1.3, installed is {sklearn.__version__})" in (
         told.value.message
     )
-    assert told.value.hint.endswith("pip install 'scikit-learn==1.1.3'")
+    assert told.value.hint == install_hint("1.1.3")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_version_that_limecli_takes_is_one_to_install():
+    predictor = loaded(model_of("1.5.1", coef_="lost"))
+    with pytest.raises(LimecliError) as told:
+        predictor.predict_fn(pd.DataFrame({"a": [1.0]}))
+    assert told.value.hint.endswith("pip install 'scikit-learn==1.5.1'")
+
+
+def test_the_oldest_scikit_learn_is_the_one_that_limecli_requires():
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8")
+    oldest = ".".join(map(str, OLDEST_SKLEARN))
+    assert f"scikit-learn>={oldest}" in tomllib.loads(text)["project"]["dependencies"]
