@@ -200,7 +200,8 @@ def _interval_quantiles(
 ) -> FloatArray:
     import numpy as np
 
-    mass, edges = _estimate(intervals)
+    whole = _digits(intervals.edges()) == 0
+    mass, edges = _estimate(intervals, _CATEGORY_STEPS if whole else _STEPS)
     if intervals.two_valued():
         two: FloatArray = np.floor(edges[0]) + np.where(steps < mass[0], 0.0, 1.0)
         return two

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from limecli.models.guard_calls import UnknownUse
+from limecli.models.guard_states import check_attributes
 
 
 def check_native(target: Any) -> None:
@@ -34,7 +35,7 @@ def check_native(target: Any) -> None:
 
 
 def check_all(root: Any) -> None:
-    """`check_native` for an object and everything inside it."""
+    """`check_native` and `check_attributes` for an object and everything inside it."""
     import numpy as np
 
     waiting, seen = [root], set[int]()
@@ -51,6 +52,7 @@ def check_all(root: Any) -> None:
             waiting.extend(item.ravel().tolist() if item.dtype.hasobject else ())
         else:
             check_native(item)
+            check_attributes(item, vars(item) if hasattr(item, "__dict__") else {})
             waiting.extend(vars(item).values() if hasattr(item, "__dict__") else ())
 
 

@@ -127,7 +127,7 @@ def mended(target: Any, state: Any) -> Any:
     if home[0].startswith("numpy.random.") and isinstance(state, tuple) and len(state) == 2:
         # A bit generator's state has its seed beside it since numpy 2.
         return state[0] if version("numpy")[0] == "1" else state
-    if not isinstance(state, dict):
+    if not isinstance(state, dict) or state.get("_sklearn_version") == version("scikit-learn"):
         return state
     if home == ("sklearn.tree._tree", "Tree"):
         return _with_fractions(state)

@@ -143,7 +143,7 @@ def _check_attributes(check: SchemaCheck, state: State, attributes: State) -> No
         return
     target = _empty(state) if check.builds else None
     try:
-        check_state(target, _outline(attributes))
+        check_state(target, _outline(check, attributes))
     except UnknownUse as error:
         check.refuse(str(error).replace("builtins.NoneType", name).replace("NoneType", name))
 
@@ -161,18 +161,18 @@ class _Other:
     """A value that is neither plain nor a dictionary."""
 
 
-def _outline(state: State) -> Any:
+def _outline(check: SchemaCheck, state: State) -> Any:
     """A state as far as the guard looks at it: keys, plain values, and of what type the rest is."""
     loader, content = state["__loader__"], state.get("content")
     if loader == "DictNode" and isinstance(content, dict):
-        outline = {key: _value(value) for key, value in content.items()}
+        outline = {key: _value(check, value) for key, value in content.items()}
         return outline if state["__class__"] == "dict" else OrderedDict(outline)
     if loader == "TupleNode" and isinstance(content, list):
-        return tuple(_outline(item) for item in content)
-    return _value(state)
+        return tuple(_outline(check, item) for item in content)
+    return _value(check, state)
 
 
-def _value(state: State) -> Any:
+def _value(check: SchemaCheck, state: State) -> Any:
     loader, content = state["__loader__"], state.get("content")
     if loader == "JsonNode":
         try:
@@ -180,13 +180,16 @@ def _value(state: State) -> Any:
         except TypeError:  # refused where it is visited
             return _Other()
     if loader in ("ListNode", "TupleNode") and isinstance(content, list):
-        items = [_value(item) for item in content]
+        items = [_value(check, item) for item in content]
         return items if loader == "ListNode" else tuple(items)
     if loader == "DictNode" and isinstance(content, dict):
-        return {key: _value(value) for key, value in content.items()}
+        return {key: _value(check, value) for key, value in content.items()}
     if loader == "FunctionNode":
         return _value  # any function will do: its name was judged
-    return {"BytesNode": b"", "BytearrayNode": bytearray()}.get(loader, _Other())
+    if loader in ("BytesNode", "BytearrayNode"):
+        data = check.member(state["file"])
+        return data if loader == "BytesNode" else bytearray(data)
+    return _Other()
 
 
 def _reduced(check: SchemaCheck, state: State) -> tuple[list[State], Any]:
