@@ -16,7 +16,6 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import IO, Any
 
 from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
@@ -37,6 +36,7 @@ from limecli.models.trust import (
     replaced_main,
     trusted_names,
 )
+from limecli.models.versions import installed_version
 
 MAX_DEPTH = 200  # tuples inside tuples
 MAX_WEIGHT = 1_000_000  # tuples inside a tuple, each counted as often as it occurs
@@ -107,7 +107,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _imported(module: str) -> Any:
-    if module.startswith("numpy._core") and version("numpy").startswith("1."):
+    if module.startswith("numpy._core") and str(installed_version("numpy")).startswith("1."):
         module = "numpy.core" + module.removeprefix("numpy._core")
     return importlib.import_module(module)
 

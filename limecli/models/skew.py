@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any
 
 from limecli.errors import ModelError
 from limecli.models.guard_calls import UnknownUse
+from limecli.models.versions import installed_version
 
 _RENAMED = {
     "__builtin__": "builtins",
@@ -91,7 +91,7 @@ def replacement(module: str, name: str) -> Any:
 
 def mended_call(name: str, arguments: Any) -> Any:
     """What a trusted name is called with, as numpy 1 takes it where numpy 2 wrote the file."""
-    if not name.startswith("numpy.random._pickle.") or version("numpy")[0] != "1":
+    if not name.startswith("numpy.random._pickle.") or str(installed_version("numpy"))[0] != "1":
         return arguments
     if name.endswith(".__bit_generator_ctor"):
         return tuple(getattr(kind, "__name__", kind) for kind in arguments)
@@ -126,8 +126,10 @@ def mended(target: Any, state: Any) -> Any:
         return _with_present_keywords(state)
     if home[0].startswith("numpy.random.") and isinstance(state, tuple) and len(state) == 2:
         # A bit generator's state has its seed beside it since numpy 2.
-        return state[0] if version("numpy")[0] == "1" else state
-    if not isinstance(state, dict) or state.get("_sklearn_version") == version("scikit-learn"):
+        return state[0] if str(installed_version("numpy"))[0] == "1" else state
+    if not isinstance(state, dict) or state.get("_sklearn_version") == installed_version(
+        "scikit-learn"
+    ):
         return state
     if home == ("sklearn.tree._tree", "Tree"):
         return _with_fractions(state)

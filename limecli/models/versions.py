@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -14,6 +15,7 @@ from limecli.types import Predictor
 OLDEST_SKLEARN = (1, 5)  # that limecli's own requirement lets anyone install
 
 
+@cache
 def installed_version(library: str) -> str | None:
     """The installed version of a package; xgboost also comes as xgboost-cpu."""
     for name in (library, f"{library}-cpu"):
