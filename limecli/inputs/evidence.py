@@ -77,13 +77,14 @@ def opaque(links: Iterable[Link]) -> Link:
 
 
 class Evidence:
-    """`spreads`, one a column; `touched`, the columns that the model may look at.
+    """`spreads`, one for each of the columns `names`; `touched`, those that the model may look at.
 
     `rows` is the number of training rows, where a part of the model remembers it.
     """
 
-    def __init__(self, n_columns: int) -> None:
-        self.spreads = [Spread() for _ in range(n_columns)]
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self.spreads = [Spread() for _ in names]
         self.touched: set[int] = set()
         self.rows: int | None = None
 

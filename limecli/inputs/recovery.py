@@ -43,7 +43,7 @@ def recover_background(
             "--discretizer entropy needs labels, which no model remembers",
             "give the training data with --background and --target",
         )
-    evidence = Evidence(len(feature_names))
+    evidence = Evidence(feature_names)
     links = [Link(frozenset({j})) for j in range(len(feature_names))]
     own = f"categories of {type(getattr(model, 'best_estimator_', model)).__name__}"
     try:

@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.decomposition import PCA
@@ -280,6 +281,35 @@ def test_a_remainder_that_is_passed_on_is_a_column_too():
     )
     assert notes == []
     assert background.columns[4].continuous
+
+
+class Selector(BaseEstimator, TransformerMixin):
+    """As in tutorials: picks columns by name, and remembers nothing."""
+
+    def __init__(self, names):
+        self.names = names
+
+    def fit(self, data, target=None):
+        return self
+
+    def transform(self, data):
+        return data[self.names]
+
+
+def test_a_selector_of_the_users_own_is_tried():
+    frame, target = mixed()
+    union = FeatureUnion([
+        ("numbers", make_pipeline(Selector(["spent", "age"]), SimpleImputer(), StandardScaler())),
+        ("towns", make_pipeline(Selector(["city"]), SimpleImputer(strategy="most_frequent"),
+                                OneHotEncoder())),
+    ])  # fmt: skip
+    model = make_pipeline(union, RandomForestClassifier(30, random_state=0))
+    background, notes = recovered(model, frame, target)
+    age, city, _, spent, _ = background.columns
+    assert quartiles(age) == pytest.approx(truth("age", frame), abs=4)
+    assert city.categories == ("Bern", "Graz", "Linz")
+    assert spent.bins[0] == 0
+    assert notes == ["the model does not look at grade, note"]
 
 
 def test_shares_of_indicators_that_were_scaled_are_exact():
