@@ -82,10 +82,7 @@ def _apply_config(group: TyperGroup, ctx: Any) -> None:
             if written.replace("-", "_") not in options[name]:
                 raise UsageError(f"{CONFIG}: {name} has no option {written!r}")
             put(name, written.replace("-", "_"), value)
-    if any(
-        {"trust", "trust_pickle"} & own.keys() or ":" in str(own.get("preprocess", ""))
-        for own in defaults.values()
-    ):
+    if any(_runs_code(own) for own in defaults.values()):
         raise UsageError(
             f"{CONFIG} must not say what to trust or run", "give it on the command line"
         )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from limecli.errors import PredictError
 from limecli.types import Column, Predictor
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
     from limecli.types import FloatArray
 
@@ -40,3 +42,14 @@ def bind_columns(predictor: Predictor, columns: tuple[Column, ...]) -> Predictor
     return replace(
         predictor, predict_fn=predict_fn, feature_names=tuple(column.name for column in columns)
     )
+
+
+def numbers_of(frame: pd.DataFrame, dtype: str, name: str) -> NDArray[Any]:
+    """`[n, n_columns]` of a network's own type. Raises PredictError for a column of text."""
+    try:
+        return frame.to_numpy(dtype=dtype)
+    except ValueError:
+        raise PredictError(
+            f"{name} takes numbers only, but a column holds text",
+            "give the table as the network saw it, encoded",
+        ) from None

@@ -50,7 +50,13 @@ def guarded_load(file: ModelFile, trust: frozenset[str] = frozenset()) -> Any:
     UntrustedNameError for the first global that is not trusted, MismatchError when the installed
     libraries do not fit, or a ModelError that says how the file is damaged.
     """
-    return read_pickle(file, lambda stream: GuardedUnpickler(file.name, stream, trust, file.size))
+    budget = opcode_budget(file)
+    return read_pickle(file, lambda stream: GuardedUnpickler(file.name, stream, trust, budget))
+
+
+def opcode_budget(file: ModelFile) -> list[int]:
+    """How many opcodes a file may still have, counted down by all that read it."""
+    return [MAX_OPCODES + file.size // 2]
 
 
 def unguarded_load(file: ModelFile, trust: frozenset[str] = frozenset()) -> Any:
@@ -117,10 +123,12 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
 
     dispatch = NumpyUnpickler.dispatch.copy()
 
-    def __init__(self, path: str, stream: IO[bytes], trust: frozenset[str], size: int = 0) -> None:
+    def __init__(
+        self, path: str, stream: IO[bytes], trust: frozenset[str], budget: list[int]
+    ) -> None:
         super().__init__(path, stream, ensure_native_byte_order=True)
-        self._path, self._trust, self._size = path, trust, size
-        self.dispatch = _Counted(type(self).dispatch, MAX_OPCODES + size // 2)
+        self._path, self._trust, self._budget = path, trust, budget
+        self.dispatch = _Counted(type(self).dispatch, budget)
         # What find_class gave out, by identity: (the object, its name, whether it may be called).
         self._globals: dict[int, tuple[Any, str, bool]] = {}
         self._built: list[Any] = []
@@ -129,15 +137,18 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
     def load(self) -> Any:
         found = super().load()
         # Lists and dictionaries that were looked at may have been filled since.
+        vouched = self._vouched
         for target in self._built:
             if hasattr(target, "__dict__"):
-                check_attributes(target, vars(target), self._vouched)
+                check_attributes(target, vars(target), vouched)
             check_native(target)
         return found
 
     @property
     def _vouched(self) -> frozenset[int]:
-        """The ids of what the user trusts, and of the types of it."""
+        """The ids of what the user trusts."""
+        if not self._trust:
+            return frozenset()
         return frozenset(key for key, (_, name, _) in self._globals.items() if name in self._trust)
 
     def find_class(self, module: str, name: str) -> Any:
@@ -247,7 +258,7 @@ class GuardedUnpickler(NumpyUnpickler):  # type: ignore[misc]
         return NumpyArrayWrapper.read(wrapper, self, self.ensure_native_byte_order)
 
     def _inner(self) -> NumpyUnpickler:
-        return GuardedUnpickler(self._path, self.file_handle, self._trust, self._size)
+        return GuardedUnpickler(self._path, self.file_handle, self._trust, self._budget)
 
     def _bounded(self) -> None:
         # Hashing a tuple of tuples of tuples ... overruns the interpreter's stack.
@@ -314,13 +325,13 @@ def _is_named_tuple(cls: Any) -> bool:
 class _Counted(dict[int, Any]):
     """The table of opcodes, which a pickle may look into only so many times."""
 
-    def __init__(self, table: dict[int, Any], limit: int) -> None:
+    def __init__(self, table: dict[int, Any], budget: list[int]) -> None:
         super().__init__(table)
-        self._left = limit
+        self._budget = budget  # shared: an array of objects is a pickle inside the pickle
 
     def __getitem__(self, code: int) -> Any:
-        self._left -= 1
-        if self._left < 0:
+        self._budget[0] -= 1
+        if self._budget[0] < 0:
             raise MemoryError
         loader = self.get(code)
         if loader is None:
@@ -363,7 +374,7 @@ class _TrustingUnpickler(NumpyUnpickler):  # type: ignore[misc]
     def __init__(self, path: str, stream: IO[bytes], trust: frozenset[str]) -> None:
         super().__init__(path, stream, ensure_native_byte_order=True)
         self._path, self._trust = path, trust
-        self.dispatch = _Counted(type(self).dispatch, sys.maxsize)
+        self.dispatch = _Counted(type(self).dispatch, [sys.maxsize])
 
     def load_build(self) -> None:
         self.stack[-1] = mended(self.stack[-2], self.stack[-1])

@@ -13,7 +13,7 @@ from typing import IO, Any
 from joblib.numpy_pickle import NumpyUnpickler
 
 from limecli.errors import ModelError
-from limecli.models.guard import GuardedUnpickler, read_pickle
+from limecli.models.guard import GuardedUnpickler, opcode_budget, read_pickle
 from limecli.models.guard_calls import STAND_INS, UnknownUse, check_call
 from limecli.models.guard_states import check_words
 from limecli.models.interface import ModelFile
@@ -78,10 +78,10 @@ class Contents:
 
 def read_inert(file: ModelFile, trust: frozenset[str] = frozenset()) -> Contents:
     """Everything that a pickle holds and wants. A damaged one is read as far as it goes."""
-    contents = Contents()
+    contents, budget = Contents(), opcode_budget(file)
     try:
         contents.root = read_pickle(
-            file, lambda stream: _InertUnpickler(file.name, stream, trust, contents, file.size)
+            file, lambda stream: _InertUnpickler(file.name, stream, trust, contents, budget)
         )
     except ModelError as error:
         contents.damage = error
@@ -104,9 +104,9 @@ class _InertUnpickler(GuardedUnpickler):
         stream: IO[bytes],
         trust: frozenset[str],
         contents: Contents,
-        size: int = 0,
+        budget: list[int],
     ) -> None:
-        super().__init__(path, stream, trust, size)
+        super().__init__(path, stream, trust, budget)
         self._contents = contents
 
     def find_class(self, module: str, name: str) -> Any:
@@ -128,7 +128,7 @@ class _InertUnpickler(GuardedUnpickler):
 
     def _inner(self) -> NumpyUnpickler:
         return _InertUnpickler(
-            self._path, self.file_handle, self._trust, self._contents, self._size
+            self._path, self.file_handle, self._trust, self._contents, self._budget
         )
 
     def load_reduce(self) -> None:

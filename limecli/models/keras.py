@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from limecli.errors import ModelError, PredictError
+from limecli.errors import ModelError
+from limecli.models.frames import numbers_of
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.keras_config import check_storage, describe_config
 from limecli.models.outputs import checked, in_fixed_batches
@@ -231,16 +232,4 @@ def _row_batch(shape: tuple[int | None, ...], file: ModelFile) -> Callable[[Any]
             f"{file.name} takes an input of {len(shape)} dimensions, not rows of a table",
             "limecli image explains image networks",
         )
-
-    def as_float32(frame: Any) -> Any:
-        import numpy as np
-
-        try:
-            return frame.to_numpy(dtype=np.float32)
-        except ValueError:
-            raise PredictError(
-                f"{file.name} takes numbers only, but a column holds text",
-                "give the table as the network saw it, encoded",
-            ) from None
-
-    return as_float32
+    return lambda frame: numbers_of(frame, "float32", file.name)

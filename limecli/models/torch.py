@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from limecli.errors import ModelError, PredictError
+from limecli.models.frames import numbers_of
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.outputs import checked, in_fixed_batches
 from limecli.models.pictures import (
@@ -91,7 +92,7 @@ class TorchLoader:
         def prepare(batch: Any) -> Any:
             if picture:
                 return to_model_scale(batch, picture, function)
-            return _matrix(batch, file)
+            return numbers_of(batch, "float64", file.name)
 
         limit = network.fixed or min(_PICTURES if picture else _ROWS, network.most or _ROWS)
         return Predictor(
@@ -318,18 +319,6 @@ def _task(n_outputs: int | None, activation: str, options: LoadOptions) -> Task:
     if several or activation in ("sigmoid", "softmax") or options.activation != "none":
         return "classification"
     return "regression"
-
-
-def _matrix(frame: Any, file: ModelFile) -> Any:
-    import numpy as np
-
-    try:
-        return frame.to_numpy(dtype=np.float64)
-    except ValueError:
-        raise PredictError(
-            f"{file.name} takes numbers only, but a column holds text",
-            "give the table as the network saw it, encoded",
-        ) from None
 
 
 def _predict(network: _Network, inputs: Any, limit: int, hint: str = "") -> Any:

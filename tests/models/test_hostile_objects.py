@@ -208,3 +208,14 @@ def test_a_model_of_many_jobs_predicts_in_one_thread(monkeypatch, tmp_path, cli)
     result = cli("tabular", tmp_path / "m.joblib", tmp_path / "row.csv", "-n", "100", "-b",
                  tmp_path / "train.csv")  # fmt: skip
     assert result.code == 0, result.stderr
+
+
+def test_arrays_of_objects_share_one_bound(monkeypatch, tmp_path):
+    """Each is a pickle of its own inside the file: together they may not have more opcodes."""
+    monkeypatch.setattr("limecli.models.guard.MAX_OPCODES", 2000)
+    arrays = [np.array([{} for _ in range(100)], dtype=object) for _ in range(30)]
+    joblib.dump(arrays[:2], tmp_path / "few", compress=9)
+    joblib.dump(arrays, tmp_path / "many", compress=9)
+    guarded_load(ModelFile(str(tmp_path / "few")))
+    with pytest.raises(ModelError, match="asks for more memory"):
+        guarded_load(ModelFile(str(tmp_path / "many")))
