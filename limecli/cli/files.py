@@ -67,6 +67,8 @@ def background(
             raise UsageError("--target, --id-column and --categorical are for training data")
         found, notes = _from_model(train, discretizer.value, feature_names, trusted)
         where = f"recovered from the model ({', '.join(found.recovered_from)})"
+    elif feature_names is not None:
+        raise UsageError("--feature-names is for a model; a table has names of its own")
     else:
         found = _from_table(train, discretizer.value, target, id_column, tuple(categorical or ()))
         where, notes = f"{found.rows} rows", []

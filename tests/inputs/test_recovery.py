@@ -440,6 +440,8 @@ def test_names_that_the_model_lacks_can_be_given(cli, fails, tmp_path):
     short = fails(4, "background", tmp_path / "m.pkl", "--feature-names", "a,b,c")
     assert "3 names" in short.stderr
     fails(2, "background", tmp_path / "m.pkl", "--target", "x")
+    (tmp_path / "train.csv").write_text("a,b\n1,2\n")
+    fails(2, "background", tmp_path / "train.csv", "--feature-names", "c,d")
 
 
 def test_a_model_that_tells_nothing_asks_for_data(fails, tmp_path):
