@@ -115,7 +115,8 @@ class Instance:
 
     `payload` is `float[n_features]` of codes (tabular), `uint8[h, w, 3]` (image) or a string.
     `values` are a table row's values as they stand in the file. `segments` (`int[h, w]`) are
-    superpixels that the user drew.
+    superpixels that the user drew. `outputs` (`float[n_outputs]`) is what the model says of it
+    alone, where somebody has asked already.
     """
 
     id: str
@@ -126,6 +127,7 @@ class Instance:
     path: str | None = None
     values: tuple[Value, ...] = ()
     segments: IntArray | None = None
+    outputs: FloatArray | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,8 @@ class LimeSettings:
     """Everything besides model, background and instance that decides the numbers.
 
     None stands for "lime's default, resolved when the explainer is built" or, for an option of
-    another kind, "does not apply".
+    another kind, "does not apply". `max_memory` (bytes) bounds the samples that exist at a time; it
+    settles `batch_size` where that is not given.
     """
 
     kind: Kind
@@ -219,6 +222,7 @@ class LimeSettings:
     feature_selection: str = "auto"
     seed: int = 0
     batch_size: int | None = None
+    max_memory: int | None = None
     top_labels: int = 1
     labels: tuple[int, ...] = ()
     discretizer: str | None = None
@@ -287,7 +291,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One instance explained. `image` (`uint8[h, w, 3]`) is for pictures only, never serialised."""
+    """One instance explained.
+
+    `image` (`uint8[h, w, 3]`) is for pictures only. `phases` says what took how many seconds of wall
+    time. Neither is ever serialised.
+    """
 
     instance: Instance
     prediction: tuple[Score, ...]
@@ -296,16 +304,21 @@ class Explanation:
     segmentation: Segmentation | None = None
     image: ByteArray | None = None
     notes: tuple[str, ...] = ()
+    phases: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """An instance that could not be explained, and why: a value, never the end of a run."""
+    """An instance that could not be explained, and why: a value, never the end of a run.
+
+    `hint` says what to try (may be empty; never serialised).
+    """
 
     id: str
     index: int
     reason: str
     kind: Literal["input", "predict"] = "input"
+    hint: str = ""
 
 
 @dataclass(frozen=True)

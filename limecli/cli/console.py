@@ -58,10 +58,10 @@ class Console:
         """A Rich console on stdout: colour as asked, no markup, no folding unless a terminal."""
         return _rich(sys.stdout, self.color)
 
-    def progress(self, total: int) -> ProgressBar:
+    def progress(self) -> ProgressBar:
         """A bar on stderr, where that is a terminal and the work takes longer than a second."""
         wanted = self.show_progress and not self.quiet and self.error_format == "text"
-        return ProgressBar(total, wanted and sys.stderr.isatty(), self.color)
+        return ProgressBar(wanted and sys.stderr.isatty(), self.color)
 
 
 def _rich(stream: Any, color: str) -> RichConsole:
@@ -92,10 +92,10 @@ def _rich(stream: Any, color: str) -> RichConsole:
 
 
 class ProgressBar:
-    """Counts model evaluations; shows itself only once a second has gone by."""
+    """Counts model evaluations up to `total`; shows itself only once a second has gone by."""
 
-    def __init__(self, total: int, wanted: bool, color: str) -> None:
-        self._total, self._wanted, self._color = total, wanted, color
+    def __init__(self, wanted: bool, color: str) -> None:
+        self.total, self._wanted, self._color = 0, wanted, color
         self._done, self._start = 0, time.monotonic()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -113,10 +113,10 @@ class ProgressBar:
             if time.monotonic() - self._start < _PROGRESS_AFTER_S:
                 return
             self._bar = self._open()
-            self._task = self._bar.add_task("model evaluations", total=self._total)
+            self._task = self._bar.add_task("model evaluations", total=self.total)
             self._bar.start()
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=min(self._done, self._total))
+            self._bar.update(self._task, completed=min(self._done, self.total))
 
     def _open(self) -> Progress:
         from rich.progress import (

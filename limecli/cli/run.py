@@ -148,26 +148,16 @@ class Run:
             registry.EXPLAINERS, f"{settings.engine}-{self.kind}"
         )
         results: list[Explanation | Skipped] = list(skipped)
-        with self.console.progress(settings.num_samples * len(instances)) as progress:
+        with self.console.progress() as progress:
             explainer = build(self.predictor, background, settings, progress)
+            progress.total = explainer.evaluations(len(instances))
             self.notes(explainer.notes)
-            for instance in instances:
-                begun = time.monotonic()
-                try:
-                    result = explainer.explain(instance)
-                except (InputError, PredictError) as error:
+            for result in explainer.explain(instances):
+                if isinstance(result, Skipped):
                     if len(instances) == 1 and not skipped:
-                        raise
-                    skip = Skipped(instance.id, instance.index, error.message)
-                    failed = isinstance(error, PredictError)
-                    results.append(replace(skip, kind="predict") if failed else skip)
-                    continue
-                where_from = instance.path or self.kind
-                self.notes(f"{where_from}: {line}" for line in result.notes)
-                self.console.detail(
-                    f"{instance.id} explained in {time.monotonic() - begun:.2f} s,"
-                    f" {result.model_calls} model calls"
-                )
+                        raise _fault(result)(result.reason, result.hint)
+                else:
+                    self._tell(result)
                 results.append(result)
         results.sort(key=_index)
         where.write(
@@ -209,6 +199,16 @@ class Run:
             explanations=results,
         )
 
+    def _tell(self, result: Explanation) -> None:
+        """What is to be said of one explanation: its notes, and under -v what it cost."""
+        instance = result.instance
+        self.notes(f"{instance.path or self.kind}: {line}" for line in result.notes)
+        phases = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in result.phases.items())
+        self.console.detail(
+            f"{instance.id} explained in {sum(result.phases.values()):.3f} s,"
+            f" {result.model_calls} model calls: {phases}"
+        )
+
     def _fail_for_skipped(self, results: Sequence[Explanation | Skipped]) -> None:
         lost = [item for item in results if isinstance(item, Skipped)]
         if not lost:
@@ -220,6 +220,10 @@ class Run:
             f"skipped {len(lost)} of {len(results)}, the first: {lost[0].reason}",
             "--json gives every reason",
         )
+
+
+def _fault(item: Skipped) -> type[InputError | PredictError]:
+    return PredictError if item.kind == "predict" else InputError
 
 
 def _index(item: Explanation | Skipped) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from limecli.explainers.clock import Clock
 from limecli.explainers.interface import Progress
 from limecli.types import Predictor
 
@@ -19,6 +20,7 @@ class BatchedModel:
 
     def __init__(self, predictor: Predictor, batch_size: int, progress: Progress) -> None:
         self._predictor, self._batch_size, self._progress = predictor, batch_size, progress
+        self.clock = Clock()
         self.calls = 0
         self.first: FloatArray | None = None  # what the model says of the first sample
 
@@ -30,7 +32,8 @@ class BatchedModel:
         parts = []
         for start in range(0, n, size):
             batch = samples[start : start + size]
-            parts.append(self._predictor.predict_fn(batch))
+            with self.clock.phase("model"):
+                parts.append(self._predictor.predict_fn(batch))
             self.calls += len(batch)
             self._progress(len(batch))
         if self.first is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, Protocol
 
-from limecli.types import Background, Explanation, Instance, LimeSettings, Predictor
+from limecli.errors import InputError, PredictError
+from limecli.types import Background, Explanation, Instance, LimeSettings, Predictor, Skipped
 
 Progress = Callable[[int], None]
 """Called with the number of model evaluations just made."""
@@ -24,12 +25,34 @@ class Explainer(Protocol):
         """What a reader of these explanations should know, once for all of them."""
         ...
 
-    def explain(self, instance: Instance) -> Explanation:
-        """Explain one instance with a fresh generator made from the seed.
+    def evaluations(self, count: int) -> int:
+        """How many model evaluations `count` instances take at most."""
+        ...
 
-        Raises PredictError when the model fails, InputError when the instance has no features.
+    def explain(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
+        """Explain instances in their order, each with a fresh generator made from the seed.
+
+        What concerns one instance is a Skipped in its place. Raises PredictError when the model
+        fails at what all of them rest on.
         """
         ...
+
+
+def one_by_one(
+    instances: Sequence[Instance], explain: Callable[[Instance], Explanation]
+) -> Iterator[Explanation | Skipped]:
+    """`explain` for each; an InputError or PredictError becomes a Skipped."""
+    for instance in instances:
+        try:
+            yield explain(instance)
+        except (InputError, PredictError) as error:
+            yield skipped(instance, error)
+
+
+def skipped(instance: Instance, error: InputError | PredictError) -> Skipped:
+    """The place that an instance takes among the results when it fails."""
+    kind: Literal["input", "predict"] = "predict" if isinstance(error, PredictError) else "input"
+    return Skipped(instance.id, instance.index, error.message, kind, error.hint)
 
 
 class ExplainerFactory(Protocol):

@@ -9,7 +9,7 @@ Only this file imports lime's explainer classes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +32,8 @@ from limecli.explainers.assemble import (
 )
 from limecli.explainers.batches import BatchedModel
 from limecli.explainers.conditions import condition
-from limecli.explainers.interface import Progress
-from limecli.explainers.segmentation import relabelled, segment
+from limecli.explainers.interface import Progress, one_by_one
+from limecli.explainers.segmentation import superpixels
 from limecli.types import (
     Background,
     Column,
@@ -41,6 +41,7 @@ from limecli.types import (
     Instance,
     LimeSettings,
     Predictor,
+    Skipped,
 )
 
 if TYPE_CHECKING:
@@ -209,8 +210,15 @@ class LimeTabular:
         explainer.base = _RecordingBase(explainer.base)
         return explainer
 
-    def explain(self, instance: Instance) -> Explanation:
-        """One row; see `Explainer`. Costs `num_samples` model evaluations."""
+    def evaluations(self, count: int) -> int:
+        """`num_samples` for each."""
+        return count * self.settings.num_samples
+
+    def explain(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
+        """Each on its own; see `Explainer`."""
+        return one_by_one(instances, self._explain)
+
+    def _explain(self, instance: Instance) -> Explanation:
         settings, columns = self.settings, self._background.columns
         if settings.discretizer == "none":
             _refuse_missing(instance, columns)
@@ -222,14 +230,15 @@ class LimeTabular:
             return scores[:, 0] if one_output else scores
 
         explainer = self._explainer()
-        explainer.explain_instance(
-            instance.payload,
-            predict_fn,
-            num_features=settings.num_features,
-            num_samples=settings.num_samples,
-            distance_metric=settings.distance_metric,
-            **_label_arguments(settings, self._predictor, model),
-        )
+        with model.clock.phase("lime"):
+            explainer.explain_instance(
+                instance.payload,
+                predict_fn,
+                num_features=settings.num_features,
+                num_samples=settings.num_samples,
+                distance_metric=settings.distance_metric,
+                **_label_arguments(settings, self._predictor, model),
+            )
 
         base = explainer.base
         describe = describe_columns(instance, columns, settings.discretizer != "none")
@@ -237,6 +246,7 @@ class LimeTabular:
             instance=instance,
             prediction=scores(base.outputs[0], self._predictor, base.fits),
             model_calls=model.calls,
+            phases=model.clock.seconds,
             surrogates=surrogates(base.fits, base.outputs[0], self._predictor, describe),
         )
 
@@ -270,32 +280,37 @@ class LimeImage:
         self._predictor, self._progress = predictor, progress
         self.settings = resolved(settings, 0.25)
 
-    def explain(self, instance: Instance) -> Explanation:
-        """One picture; see `Explainer`. Costs `num_samples` model evaluations."""
+    def evaluations(self, count: int) -> int:
+        """`num_samples` for each."""
+        return count * self.settings.num_samples
+
+    def explain(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
+        """Each on its own; see `Explainer`."""
+        return one_by_one(instances, self._explain)
+
+    def _explain(self, instance: Instance) -> Explanation:
         settings = self.settings
-        if instance.segments is not None:
-            found = relabelled(instance.segments, str(settings.segmentation), {})
-        else:
-            algorithm = settings.segmentation or "auto"
-            found = segment(instance.payload, algorithm, settings.num_segments)
         model = BatchedModel(self._predictor, settings.batch_size or 1, self._progress)
+        with model.clock.phase("segmentation"):
+            found = superpixels(instance, settings)
         explainer = LimeImageExplainer(
             kernel_width=settings.kernel_width,
             feature_selection=settings.feature_selection,
             random_state=settings.seed,
         )
         base = explainer.base = _RecordingBase(explainer.base)
-        explainer.explain_instance(
-            instance.payload,
-            model,
-            hide_color=_rgb(settings.hide_color),
-            num_features=settings.num_features or found.count,
-            num_samples=settings.num_samples,
-            batch_size=settings.batch_size,
-            segmentation_fn=lambda _: found.labels,
-            distance_metric=settings.distance_metric,
-            **_label_arguments(settings, self._predictor, model),
-        )
+        with model.clock.phase("lime"):
+            explainer.explain_instance(
+                instance.payload,
+                model,
+                hide_color=_rgb(settings.hide_color),
+                num_features=settings.num_features or found.count,
+                num_samples=settings.num_samples,
+                batch_size=settings.batch_size,
+                segmentation_fn=lambda _: found.labels,
+                distance_metric=settings.distance_metric,
+                **_label_arguments(settings, self._predictor, model),
+            )
         notes: tuple[str, ...] = ()
         if settings.segmentation == "auto" and found.algorithm == "grid":
             notes = ("quickshift finds next to nothing to separate here: a grid was used",)
@@ -304,6 +319,7 @@ class LimeImage:
             instance=instance,
             prediction=scores(base.outputs[0], self._predictor, base.fits),
             model_calls=model.calls,
+            phases=model.clock.seconds,
             surrogates=surrogates(base.fits, base.outputs[0], self._predictor, describe),
             segmentation=found,
             image=instance.payload,
@@ -335,8 +351,15 @@ class LimeText:
             mask = "\0" if settings.char_level else "UNKWORDZ"  # lime's own
             self.settings = replace(self.settings, mask_string=mask)
 
-    def explain(self, instance: Instance) -> Explanation:
-        """One text; see `Explainer`. Costs at most `num_samples` model evaluations."""
+    def evaluations(self, count: int) -> int:
+        """`num_samples` for each."""
+        return count * self.settings.num_samples
+
+    def explain(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
+        """Each on its own; see `Explainer`."""
+        return one_by_one(instances, self._explain)
+
+    def _explain(self, instance: Instance) -> Explanation:
         settings = self.settings
         self._require_tokens(instance)
         model = BatchedModel(self._predictor, settings.batch_size or 1, self._progress)
@@ -350,14 +373,15 @@ class LimeText:
             random_state=settings.seed,
         )
         base = explainer.base = _RecordingBase(explainer.base)
-        result = explainer.explain_instance(
-            instance.payload,
-            model.distinct,
-            num_features=settings.num_features,
-            num_samples=settings.num_samples,
-            distance_metric=settings.distance_metric,
-            **_label_arguments(settings, self._predictor, model),
-        )
+        with model.clock.phase("lime"):
+            result = explainer.explain_instance(
+                instance.payload,
+                model.distinct,
+                num_features=settings.num_features,
+                num_samples=settings.num_samples,
+                distance_metric=settings.distance_metric,
+                **_label_arguments(settings, self._predictor, model),
+            )
         tokens = result.domain_mapper.indexed_string
 
         def describe(j: int) -> dict[str, Any]:
@@ -374,6 +398,7 @@ class LimeText:
             instance=instance,
             prediction=scores(base.outputs[0], self._predictor, base.fits),
             model_calls=model.calls,
+            phases=model.clock.seconds,
             surrogates=surrogates(base.fits, base.outputs[0], self._predictor, describe),
             notes=notes,
         )

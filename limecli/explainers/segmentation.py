@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from limecli.errors import InputError, UsageError
-from limecli.types import Segmentation, Value
+from limecli.types import Instance, LimeSettings, Segmentation, Value
 
 if TYPE_CHECKING:
     from limecli.types import ByteArray, IntArray
@@ -13,6 +14,25 @@ if TYPE_CHECKING:
 ALGORITHMS = ("auto", "quickshift", "slic", "felzenszwalb", "grid")
 _COUNTED = {"slic": 50, "grid": 49}  # the algorithms that take a number of segments, and which
 _FEW = 4  # below this many superpixels quickshift's answer explains nothing
+
+
+def superpixels(instance: Instance, settings: LimeSettings) -> Segmentation:
+    """The user's superpixels, or those that the settings ask for; the same picture is cut once."""
+    if instance.segments is not None:
+        return relabelled(instance.segments, str(settings.segmentation), {})
+    image = instance.payload
+    return _kept(
+        image.tobytes(), image.shape, settings.segmentation or "auto", settings.num_segments
+    )
+
+
+@lru_cache(maxsize=8)
+def _kept(
+    pixels: bytes, shape: tuple[int, ...], algorithm: str, num_segments: int | None
+) -> Segmentation:
+    import numpy as np
+
+    return segment(np.frombuffer(pixels, np.uint8).reshape(shape), algorithm, num_segments)
 
 
 def segment(image: ByteArray, algorithm: str, num_segments: int | None = None) -> Segmentation:
