@@ -293,8 +293,8 @@ class Score:
 class Explanation:
     """One instance explained.
 
-    `image` (`uint8[h, w, 3]`) is for pictures only. `phases` says what took how many seconds of wall
-    time. Neither is ever serialised.
+    `image` (`uint8[h, w, 3]`) is for pictures only. `phases` says what took how many seconds.
+    Neither is ever serialised.
     """
 
     instance: Instance

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limecli.explainers.batches import DEFAULT_BATCH
+from limecli.explainers.batches import DEFAULT_BATCH, DEFAULT_MEMORY
 from limecli.explainers.conditions import bin_code, condition
+from limecli.surrogate.fit import Fit
 from limecli.types import (
     Attribution,
     Column,
@@ -29,19 +30,6 @@ Describe = Callable[[int], dict[str, Any]]
 """Feature index -> the fields of its Attribution that say what it is."""
 
 
-@dataclass(frozen=True)
-class Fit:
-    """One label's surrogate as numbers: (feature index, weight) pairs, strongest first.
-
-    `r2` is None where it is undefined: the model answers the same for every sample.
-    """
-
-    intercept: float
-    pairs: tuple[tuple[int, float], ...]
-    r2: float | None
-    local_prediction: float
-
-
 def resolved(settings: LimeSettings, kernel_width: float) -> LimeSettings:
     """Settings with lime's defaults filled in; `kernel_width` is the one of this kind."""
     k, selection = settings.num_features, settings.feature_selection
@@ -52,7 +40,20 @@ def resolved(settings: LimeSettings, kernel_width: float) -> LimeSettings:
         kernel_width=kernel_width if settings.kernel_width is None else settings.kernel_width,
         feature_selection=selection,
         batch_size=settings.batch_size or DEFAULT_BATCH[settings.kind],
+        # A batch size that was asked for is not bounded any further.
+        max_memory=None if settings.batch_size else settings.max_memory or DEFAULT_MEMORY,
     )
+
+
+def chosen_labels(settings: LimeSettings, predictor: Predictor, row: FloatArray) -> list[int]:
+    """The labels to explain, given the model's own answer `float[n_outputs]`.
+
+    Of equal scores the first is the likelier, as `predict` takes it.
+    """
+    if predictor.task == "regression":
+        return [0]
+    likeliest = np.argsort(-row, kind="stable")[: settings.top_labels]
+    return list(settings.labels) or [int(label) for label in likeliest]
 
 
 def scores(row: FloatArray, predictor: Predictor, labels: Mapping[int, Fit]) -> tuple[Score, ...]:
@@ -88,19 +89,31 @@ def surrogates(
     return tuple(found)
 
 
-def describe_columns(instance: Instance, columns: tuple[Column, ...], binned: bool) -> Describe:
-    """Name a table's features by the bin or category that the instance lies in."""
+class ColumnWords:
+    """Names a table's features by the bin or category that a row lies in; each name made once."""
 
-    def describe(j: int) -> dict[str, Any]:
-        column, number = columns[j], float(instance.payload[j])
-        words: str | None = None
-        if not column.continuous:
-            words = condition(column, number)
-        elif binned:
-            words = condition(column, bin_code(column, number))
-        return {"feature": column.name, "condition": words, "value": instance.values[j]}
+    def __init__(self, columns: tuple[Column, ...], binned: bool) -> None:
+        self._columns, self._binned = columns, binned
+        self._words: dict[tuple[int, float], str] = {}
 
-    return describe
+    def describe(self, instance: Instance) -> Describe:
+        """The names for one row."""
+
+        def describe(j: int) -> dict[str, Any]:
+            column, number = self._columns[j], float(instance.payload[j])
+            words: str | None = None
+            if not column.continuous:
+                words = self._condition(j, number)
+            elif self._binned:
+                words = self._condition(j, bin_code(column, number))
+            return {"feature": column.name, "condition": words, "value": instance.values[j]}
+
+        return describe
+
+    def _condition(self, j: int, code: float) -> str:
+        if (j, code) not in self._words:
+            self._words[j, code] = condition(self._columns[j], code)
+        return self._words[j, code]
 
 
 def describe_superpixels(found: Segmentation) -> Describe:

@@ -1,18 +1,34 @@
-"""Calls a model in batches, and never twice for the same text."""
+"""Calls a model in batches of bounded memory, and never twice for the same sample."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from limecli.explainers.clock import Clock
 from limecli.explainers.interface import Progress
-from limecli.types import Predictor
+from limecli.types import LimeSettings, Predictor
 
 if TYPE_CHECKING:
-    from limecli.types import FloatArray
+    from limecli.types import FloatArray, IntArray
 
 DEFAULT_BATCH = {"tabular": 16384, "image": 32, "text": 512}
+DEFAULT_MEMORY = 64 << 20
+_SHORT = 64  # characters up to which a text is its own key
+
+
+def batch_size_for(settings: LimeSettings, sample_bytes: int) -> int:
+    """How many samples of a size may exist at a time: `--batch-size`, and within `--max-memory`.
+
+    A batch size that the user gave is taken as it is.
+    """
+    most = settings.batch_size or DEFAULT_BATCH[settings.kind]
+    if settings.max_memory is None:
+        return most
+    return max(1, min(most, settings.max_memory // max(1, sample_bytes)))
 
 
 class BatchedModel:
@@ -26,23 +42,91 @@ class BatchedModel:
 
     def __call__(self, samples: Any) -> FloatArray:
         """`float[n, n_outputs]` for n samples."""
-        import numpy as np
+        return self.composed(samples, lambda batch: batch)
 
-        n, size = len(samples), self._batch_size
+    def of_batches(self, batches: Iterable[Any]) -> FloatArray:
+        """`float[n, n_outputs]` for all samples of the batches, which are made one by one."""
         parts = []
-        for start in range(0, n, size):
-            batch = samples[start : start + size]
+        for batch in batches:
             with self.clock.phase("model"):
                 parts.append(self._predictor.predict_fn(batch))
             self.calls += len(batch)
             self._progress(len(batch))
+            del batch  # before the next one is made
         if self.first is None:
             self.first = parts[0][0]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def distinct(self, texts: Sequence[str]) -> FloatArray:
-        """As a call, each distinct text predicted once."""
-        index = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        scores = self(list(index))
-        self._progress(len(texts) - len(index))
-        return scores[[index[text] for text in texts]]
+    def composed(self, samples: Any, compose: Callable[[Any], Any]) -> FloatArray:
+        """As a call, for inputs that `compose` makes of the samples, one batch at a time."""
+        size = self._batch_size
+        return self.of_batches(
+            compose(samples[start : start + size]) for start in range(0, len(samples), size)
+        )
+
+    def silent(self) -> BatchedModel:
+        """The same model, whose calls count for nobody."""
+        return BatchedModel(self._predictor, self._batch_size, lambda _: None)
+
+    def distinct_rows(self, rows: FloatArray) -> FloatArray:
+        """As a call for `float[n, n_features]`, equal rows after the first predicted once.
+
+        The first row stays a row of its own, so that what the others are does not depend on it.
+        """
+        found = distinct_rows(rows[1:])
+        if found is None:
+            return self(rows)
+        first, inverse = found
+        outputs = self(np.vstack([rows[:1], rows[1:][first]]))
+        self._progress(len(rows) - len(outputs))
+        return np.asarray(outputs[np.append(0, inverse + 1)])
+
+    def distinct(self, texts: Iterable[str]) -> FloatArray:
+        """As a call, each distinct text predicted once, and no more than a batch kept."""
+        numbers: dict[str | bytes, int] = {}
+        places: list[int] = []
+        outputs = self.of_batches(self._unseen(texts, numbers, places))
+        self._progress(len(places) - len(numbers))
+        return np.asarray(outputs[places])
+
+    def _unseen(
+        self, texts: Iterable[str], numbers: dict[str | bytes, int], places: list[int]
+    ) -> Iterator[list[str]]:
+        """Batches of the texts that were not there before; `places` tells which each text is."""
+        batch: list[str] = []
+        for text in texts:
+            key = text if len(text) <= _SHORT else _digest(text)
+            if key not in numbers:
+                numbers[key] = len(numbers)
+                batch.append(text)
+            places.append(numbers[key])
+            if len(batch) == self._batch_size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def distinct_rows(rows: FloatArray) -> tuple[IntArray, IntArray] | None:
+    """The first of each set of equal rows, and for each row which of these it equals.
+
+    None when no two rows of `float[n, d]` are equal, which costs one product to find out: equal
+    rows have equal projections.
+    """
+    # Missing values are equal to each other. The multipliers have no simple ratios.
+    projected = np.nan_to_num(rows, nan=0.5) @ np.sqrt(np.arange(2.0, 2.0 + rows.shape[1]))
+    _, first, inverse = np.unique(projected, return_index=True, return_inverse=True)
+    if len(first) == len(rows):
+        return None
+    if not np.array_equal(rows[first][inverse], rows, equal_nan=True):
+        _, first, inverse = np.unique(
+            np.nan_to_num(rows, nan=np.inf), axis=0, return_index=True, return_inverse=True
+        )
+    order = np.argsort(first)  # in the order of their first occurrence
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return first[order], place[inverse.ravel()]

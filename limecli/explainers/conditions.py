@@ -1,11 +1,15 @@
-"""What z = 1 means for a table's feature, in words: "1.60 < petal length <= 4.35"."""
+"""What z = 1 means for a table's feature, in words: "1.60 < petal length <= 4.35".
+
+And what lime makes of unusual columns, for the engines that draw as it does.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from limecli.types import Column
+from limecli.errors import InputError
+from limecli.types import Column, Instance, LimeSettings
 
 
 def condition(column: Column, code: float) -> str:
@@ -48,3 +52,39 @@ def edge_texts(edges: Sequence[float]) -> list[str]:
         if len(set(texts)) == len(texts) and close:
             return texts
     return [repr(edge) for edge in edges]
+
+
+def tabular_notes(columns: Sequence[Column], settings: LimeSettings) -> tuple[str, ...]:
+    """Where lime's draws are not what one would expect, and where ours are not lime's."""
+    if settings.discretizer == "none":
+        return ()
+    notes = []
+    faulty = [column.name for column in columns if _has_one_value_bin(column)]
+    if faulty:
+        notes.append(
+            "lime perturbs bins with a single value to 0; columns with such a bin:"
+            f" {', '.join(faulty)}"
+        )
+    gaps = [column.name for column in columns if column.continuous and column.has_missing]
+    if gaps:
+        notes.append(
+            "a missing number is a bin of its own here, where lime has none; columns with missing"
+            f" numbers: {', '.join(gaps)}"
+        )
+    return tuple(notes)
+
+
+def _has_one_value_bin(column: Column) -> bool:
+    bounds = enumerate(zip(column.mins, column.maxs, strict=True))
+    return any(low == high != 0 and j in column.feature_values for j, (low, high) in bounds)
+
+
+def refuse_missing(instance: Instance, columns: Sequence[Column]) -> None:
+    """Raise InputError for a row with a missing number, which an undiscretised draw cannot take."""
+    for column, number in zip(columns, instance.payload, strict=True):
+        if math.isnan(number):
+            raise InputError(
+                f"{instance.path}, row {instance.index}: {column.name!r} is missing, which"
+                " --discretizer none cannot perturb",
+                "--discretizer quartile treats missing as a bin of its own",
+            )

@@ -8,7 +8,6 @@ Only this file imports lime's explainer classes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,21 +18,24 @@ from lime.discretize import BaseDiscretizer
 from lime.lime_base import LimeBase
 from lime.lime_image import LimeImageExplainer
 from lime.lime_tabular import LimeTabularExplainer
-from lime.lime_text import IndexedCharacters, IndexedString, LimeTextExplainer
+from lime.lime_text import LimeTextExplainer
 
-from limecli.errors import InputError, UsageError
+from limecli.errors import UsageError
 from limecli.explainers.assemble import (
-    Fit,
-    describe_columns,
+    ColumnWords,
+    chosen_labels,
     describe_superpixels,
     resolved,
     scores,
     surrogates,
 )
 from limecli.explainers.batches import BatchedModel
-from limecli.explainers.conditions import condition
+from limecli.explainers.composition import fill_color
+from limecli.explainers.conditions import condition, refuse_missing, tabular_notes
 from limecli.explainers.interface import Progress, one_by_one
-from limecli.explainers.segmentation import superpixels
+from limecli.explainers.segmentation import segmentation_notes, superpixels
+from limecli.explainers.tokens import DEFAULT_SPLIT, Tokens, describe_tokens, mask_string
+from limecli.surrogate.fit import Fit
 from limecli.types import (
     Background,
     Column,
@@ -68,7 +70,8 @@ class _RecordingBase(LimeBase):  # type: ignore[misc]
             data, outputs, distances, label, *args, **kwargs
         )
         intercept, pairs, score, local = result
-        constant = bool(np.ptp(outputs[:, label]) == 0)
+        seen = outputs[self.kernel_fn(distances) > 0, label]
+        constant = bool(np.ptp(seen) == 0)
         self.outputs = outputs
         self.fits[int(label)] = Fit(
             float(intercept),
@@ -80,27 +83,15 @@ class _RecordingBase(LimeBase):  # type: ignore[misc]
         return result
 
 
-class _TopLabels:
-    """The likeliest labels, found once lime asks for them: it has called the model by then.
+class _Labels:
+    """The labels to explain, found once lime asks for them: it has called the model by then."""
 
-    lime's own `top_labels` takes the last of equal scores, `predict` takes the first.
-    """
-
-    def __init__(self, model: BatchedModel, count: int) -> None:
-        self._model, self._count = model, count
+    def __init__(self, settings: LimeSettings, predictor: Predictor, model: BatchedModel) -> None:
+        self._settings, self._predictor, self._model = settings, predictor, model
 
     def __iter__(self) -> Iterator[int]:
-        scores = np.asarray(self._model.first)
-        return iter(np.argsort(-scores, kind="stable")[: self._count].tolist())
-
-
-def _label_arguments(
-    settings: LimeSettings, predictor: Predictor, model: BatchedModel
-) -> dict[str, Any]:
-    if predictor.task == "regression":
-        return {"labels": (0,), "top_labels": None}
-    labels = settings.labels or _TopLabels(model, settings.top_labels)
-    return {"labels": labels, "top_labels": None}
+        row = np.asarray(self._model.first)
+        return iter(chosen_labels(self._settings, self._predictor, row))
 
 
 class _BackgroundDiscretizer(BaseDiscretizer):  # type: ignore[misc]
@@ -160,21 +151,7 @@ class LimeTabular:
         # lime's own expression, so that the default agrees to the last bit
         width = float(np.sqrt(len(background.columns)) * 0.75)
         self.settings = resolved(settings, width)
-        self.notes = self._one_value_notes()
-
-    def _one_value_notes(self) -> tuple[str, ...]:
-        if self.settings.discretizer == "none":
-            return ()
-        faulty = [
-            column.name
-            for column in self._background.columns
-            for low, high in zip(column.mins, column.maxs, strict=True)
-            if low == high != 0
-        ]
-        if not faulty:
-            return ()
-        names = ", ".join(dict.fromkeys(faulty))
-        return (f"lime perturbs bins with a single value to 0; columns with such a bin: {names}",)
+        self.notes = tabular_notes(background.columns, self.settings)
 
     def _explainer(self) -> LimeTabularExplainer:
         settings, columns = self.settings, self._background.columns
@@ -221,7 +198,7 @@ class LimeTabular:
     def _explain(self, instance: Instance) -> Explanation:
         settings, columns = self.settings, self._background.columns
         if settings.discretizer == "none":
-            _refuse_missing(instance, columns)
+            refuse_missing(instance, columns)
         model = BatchedModel(self._predictor, settings.batch_size or 1, self._progress)
         one_output = self._predictor.task == "regression"
 
@@ -237,31 +214,18 @@ class LimeTabular:
                 num_features=settings.num_features,
                 num_samples=settings.num_samples,
                 distance_metric=settings.distance_metric,
-                **_label_arguments(settings, self._predictor, model),
+                labels=_Labels(settings, self._predictor, model),
+                top_labels=None,
             )
 
         base = explainer.base
-        describe = describe_columns(instance, columns, settings.discretizer != "none")
+        describe = ColumnWords(columns, settings.discretizer != "none").describe(instance)
         return Explanation(
             instance=instance,
             prediction=scores(base.outputs[0], self._predictor, base.fits),
             model_calls=model.calls,
             phases=model.clock.seconds,
             surrogates=surrogates(base.fits, base.outputs[0], self._predictor, describe),
-        )
-
-
-def _refuse_missing(instance: Instance, columns: tuple[Column, ...]) -> None:
-    missing = [
-        column.name
-        for column, number in zip(columns, instance.payload, strict=True)
-        if np.isnan(number)
-    ]
-    if missing:
-        raise InputError(
-            f"{instance.path}, row {instance.index}: {missing[0]!r} is missing, which --discretizer"
-            " none cannot perturb",
-            "--discretizer quartile treats missing as a bin of its own",
         )
 
 
@@ -303,17 +267,15 @@ class LimeImage:
             explainer.explain_instance(
                 instance.payload,
                 model,
-                hide_color=_rgb(settings.hide_color),
+                hide_color=fill_color(settings.hide_color),
                 num_features=settings.num_features or found.count,
                 num_samples=settings.num_samples,
                 batch_size=settings.batch_size,
                 segmentation_fn=lambda _: found.labels,
                 distance_metric=settings.distance_metric,
-                **_label_arguments(settings, self._predictor, model),
+                labels=_Labels(settings, self._predictor, model),
+                top_labels=None,
             )
-        notes: tuple[str, ...] = ()
-        if settings.segmentation == "auto" and found.algorithm == "grid":
-            notes = ("quickshift finds next to nothing to separate here: a grid was used",)
         describe = describe_superpixels(found)
         return Explanation(
             instance=instance,
@@ -323,14 +285,8 @@ class LimeImage:
             surrogates=surrogates(base.fits, base.outputs[0], self._predictor, describe),
             segmentation=found,
             image=instance.payload,
-            notes=notes,
+            notes=segmentation_notes(found, settings),
         )
-
-
-def _rgb(color: str | None) -> tuple[int, ...] | None:
-    if color is None or color == "mean":
-        return None
-    return tuple(bytes.fromhex(color.removeprefix("#")))
 
 
 class LimeText:
@@ -346,10 +302,7 @@ class LimeText:
         progress: Progress,
     ) -> None:
         self._predictor, self._progress = predictor, progress
-        self.settings = resolved(settings, 25.0)
-        if settings.bow is False and settings.mask_string is None:
-            mask = "\0" if settings.char_level else "UNKWORDZ"  # lime's own
-            self.settings = replace(self.settings, mask_string=mask)
+        self.settings = resolved(replace(settings, mask_string=mask_string(settings)), 25.0)
 
     def evaluations(self, count: int) -> int:
         """`num_samples` for each."""
@@ -361,12 +314,12 @@ class LimeText:
 
     def _explain(self, instance: Instance) -> Explanation:
         settings = self.settings
-        self._require_tokens(instance)
+        tokens = Tokens(instance, settings)  # says what is wrong with a text before lime sees it
         model = BatchedModel(self._predictor, settings.batch_size or 1, self._progress)
         explainer = LimeTextExplainer(
             kernel_width=settings.kernel_width,
             feature_selection=settings.feature_selection,
-            split_expression=settings.split_expression or r"\W+",
+            split_expression=settings.split_expression or DEFAULT_SPLIT,
             bow=settings.bow is not False,
             mask_string=settings.mask_string,
             char_level=bool(settings.char_level),
@@ -374,51 +327,22 @@ class LimeText:
         )
         base = explainer.base = _RecordingBase(explainer.base)
         with model.clock.phase("lime"):
-            result = explainer.explain_instance(
+            explainer.explain_instance(
                 instance.payload,
                 model.distinct,
                 num_features=settings.num_features,
                 num_samples=settings.num_samples,
                 distance_metric=settings.distance_metric,
-                **_label_arguments(settings, self._predictor, model),
+                labels=_Labels(settings, self._predictor, model),
+                top_labels=None,
             )
-        tokens = result.domain_mapper.indexed_string
-
-        def describe(j: int) -> dict[str, Any]:
-            word = str(tokens.word(j))
-            starts = [int(start) for start in np.ravel(tokens.string_position(j))]
-            positions = tuple((start, start + len(word)) for start in starts)
-            return {"feature": word, "condition": None, "value": None, "positions": positions}
-
-        notes: tuple[str, ...] = ()
-        unspaced = any("\u3040" <= char <= "\u9fff" for char in instance.payload)
-        if tokens.num_words() == 1 and (unspaced or len(instance.payload.strip()) > 20):
-            notes = ("the whole text is one token: --char-level or --split-expression cut it up",)
         return Explanation(
             instance=instance,
             prediction=scores(base.outputs[0], self._predictor, base.fits),
             model_calls=model.calls,
             phases=model.clock.seconds,
-            surrogates=surrogates(base.fits, base.outputs[0], self._predictor, describe),
-            notes=notes,
+            surrogates=surrogates(
+                base.fits, base.outputs[0], self._predictor, describe_tokens(tokens)
+            ),
+            notes=tokens.notes(),
         )
-
-    def _require_tokens(self, instance: Instance) -> None:
-        settings = self.settings
-        try:
-            if settings.char_level:
-                tokens: Any = IndexedCharacters(instance.payload)
-            else:
-                tokens = IndexedString(
-                    instance.payload, split_expression=settings.split_expression or r"\W+"
-                )
-        except re.error as error:
-            raise UsageError(
-                f"--split-expression {settings.split_expression} is no regular expression: {error}"
-            ) from None
-        if tokens.num_words() == 0:
-            shown = instance.payload if len(instance.payload) <= 40 else instance.payload[:40] + "…"
-            raise InputError(
-                f"the text {shown!r} has no words to explain",
-                "--char-level explains characters, --split-expression says where words end",
-            )

@@ -26,6 +26,13 @@ def superpixels(instance: Instance, settings: LimeSettings) -> Segmentation:
     )
 
 
+def segmentation_notes(found: Segmentation, settings: LimeSettings) -> tuple[str, ...]:
+    """What to say of the superpixels that "auto" chose."""
+    if settings.segmentation == "auto" and found.algorithm == "grid":
+        return ("quickshift finds next to nothing to separate here: a grid was used",)
+    return ()
+
+
 @lru_cache(maxsize=8)
 def _kept(
     pixels: bytes, shape: tuple[int, ...], algorithm: str, num_segments: int | None

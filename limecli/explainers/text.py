@@ -1,0 +1,95 @@
+"""The engine `limecli` for texts: the numbers of lime.lime_text, each distinct text asked once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from limecli.explainers.assemble import chosen_labels, resolved, scores, surrogates
+from limecli.explainers.batches import BatchedModel, batch_size_for
+from limecli.explainers.interface import Progress, one_by_one
+from limecli.explainers.tokens import Tokens, describe_tokens, mask_string
+from limecli.neighborhood.kernel import binary_distances, kernel
+from limecli.neighborhood.lime_stream import draw_words, generator
+from limecli.surrogate.fit import fit
+from limecli.surrogate.ridge import WeightedSamples
+from limecli.types import Background, Explanation, Instance, LimeSettings, Predictor, Skipped
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from limecli.types import FloatArray
+
+_BYTES_A_CHARACTER = 8  # as Python holds it, and as the model cuts it up
+_COMPOSED = 64  # texts that are made at a time
+_LIMES_SCALE = 100.0  # lime multiplies distances between texts
+
+
+class Text:
+    """Texts, with the numbers of `lime.lime_text.LimeTextExplainer`."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        background: Background | None,
+        settings: LimeSettings,
+        progress: Progress,
+    ) -> None:
+        self._predictor, self._progress = predictor, progress
+        self.settings = resolved(replace(settings, mask_string=mask_string(settings)), 25.0)
+
+    def evaluations(self, count: int) -> int:
+        """At most `num_samples` for each."""
+        return count * self.settings.num_samples
+
+    def explain(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
+        """Each on its own; see `Explainer`."""
+        return one_by_one(instances, self._explain)
+
+    def _explain(self, instance: Instance) -> Explanation:
+        settings = self.settings
+        size = batch_size_for(settings, _BYTES_A_CHARACTER * len(instance.payload))
+        model = BatchedModel(self._predictor, size, self._progress)
+        with model.clock.phase("draw"):
+            tokens = Tokens(instance, settings)
+            kept = draw_words(generator(settings.seed), len(tokens.words), settings.num_samples)
+        outputs = model.distinct(_texts(model, tokens, kept))
+        with model.clock.phase("fit"):
+            samples = WeightedSamples(kept.T, self._weights(kept), binary=True)
+            first = np.ones(len(tokens.words))
+            k = settings.num_features or len(first)
+            fits = {
+                label: fit(samples, outputs[:, label], first, settings.feature_selection, k)
+                for label in chosen_labels(settings, self._predictor, outputs[0])
+            }
+        describe = describe_tokens(tokens)
+        return Explanation(
+            instance=instance,
+            prediction=scores(outputs[0], self._predictor, fits),
+            model_calls=model.calls,
+            surrogates=surrogates(fits, outputs[0], self._predictor, describe),
+            notes=tokens.notes(),
+            phases=model.clock.seconds,
+        )
+
+    def _weights(self, kept: NDArray[np.bool_]) -> FloatArray:
+        settings, n_words = self.settings, kept.shape[1]
+        distances = binary_distances(n_words, settings.distance_metric) * _LIMES_SCALE
+        by_count = kernel(distances, settings.kernel_width or 25.0)
+        return np.asarray(by_count[kept.sum(axis=1)])
+
+
+def _texts(model: BatchedModel, tokens: Tokens, kept: NDArray[np.bool_]) -> Iterator[str]:
+    """The text itself, then one for each further row of `bool[n, n_words]`, made as they are asked
+    for: thousands of copies of a long text need not exist at once.
+    """
+    yield tokens.text
+    for start in range(1, len(kept), _COMPOSED):
+        with model.clock.phase("compose"):
+            texts = tokens.without(kept[start : start + _COMPOSED])
+        yield from texts

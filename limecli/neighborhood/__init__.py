@@ -1,0 +1,1 @@
+"""Where LIME looks: draws around an instance. numpy and scipy only, no input or output."""

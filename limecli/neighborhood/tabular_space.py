@@ -1,0 +1,138 @@
+"""A Background as arrays: the bins of a table's columns, their shares, the spread inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from limecli.types import Column
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from limecli.types import FloatArray
+
+_LEAST_MASS = 1e-280  # below it a bin lies so far out in its normal that probabilities underflow
+
+
+class TabularSpace:
+    """What lime's tabular draws need of a background, column by column.
+
+    `values[j]` are the codes that occur in column j (`consecutive[j]`: they are 0, 1, 2 ...),
+    `cumulated[j]` their cumulated shares; `normals[j]` is there for each column of numbers.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._columns = tuple(columns)
+        self.n_features = len(columns)
+        most = max(
+            (max(len(c.bins) + 2, len(c.categories or ())) for c in columns),
+            default=0,
+        )
+        self.code_type: type[np.integer] = np.uint8 if most < 256 else np.int32
+        self.values = [np.array(c.feature_values).astype(np.intp) for c in columns]
+        self.consecutive = [np.array_equal(v, np.arange(len(v))) for v in self.values]
+        self.cumulated = [_cumulated(c.feature_frequencies) for c in columns]
+        self.means: FloatArray = np.array([c.mean for c in columns])
+        self.scales: FloatArray = np.array([c.scale for c in columns])
+        self.categorical = [j for j, c in enumerate(columns) if not c.continuous]
+
+    @cached_property
+    def normals(self) -> dict[int, BinNormals]:
+        """The truncated normals of the columns of numbers."""
+        return {j: BinNormals(c) for j, c in enumerate(self._columns) if c.continuous}
+
+    def codes(self, rows: FloatArray) -> NDArray[np.integer]:
+        """`int[n, n_features]`: the bin or category of each value of `float[n, n_features]`.
+
+        Bin j covers (bins[j-1], bins[j]]; a missing number has the code after the last bin.
+        """
+        found = np.empty(rows.shape, np.int64)
+        for j, column in enumerate(self._columns):
+            values = rows[:, j]
+            if column.continuous:
+                bins = np.searchsorted(np.array(column.bins), values)
+                found[:, j] = np.where(np.isnan(values), len(column.bins) + 1, bins)
+            else:
+                found[:, j] = values
+        return found
+
+    @cached_property
+    def never_repeats(self) -> bool:
+        """Whether some column of numbers makes every row that is drawn from bins its own."""
+        return any(normals.all_wide for normals in self.normals.values())
+
+    def matches(self, drawn: NDArray[np.integer], codes: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Where the codes drawn are those of one row: z, as `bool[n_features, n]`."""
+        # A category that the background never had gets a code that may not fit the type.
+        none = np.iinfo(self.code_type).max
+        wanted = np.minimum(codes, none).astype(self.code_type)
+        same: NDArray[np.bool_] = drawn == wanted[:, None]
+        return same
+
+
+def _cumulated(shares: Sequence[float]) -> FloatArray:
+    cumulated = np.array(shares).cumsum()
+    cumulated /= cumulated[-1]
+    return cumulated
+
+
+class BinNormals:
+    """The normals of a column's bins, cut off at the edges of each bin.
+
+    lime scales by means and stds of the bins: a = (min - mean) / std and b = (max - mean) / std.
+    `wide` says where a and b differ; elsewhere lime takes a itself, `narrow_value`, which is near 0
+    whatever the bin's only value is. The code of a missing number is not wide, its value is NaN.
+    `all_wide` says that the background has values in wide bins only.
+    """
+
+    def __init__(self, column: Column) -> None:
+        mins, maxs, means, stds = (
+            np.array(numbers) for numbers in (column.mins, column.maxs, column.means, column.stds)
+        )
+        a, b = (mins - means) / stds, (maxs - means) / stds
+        self.wide = np.append(a != b, False)
+        self.all_wide = bool(self.wide[np.array(column.feature_values).astype(int)].all())
+        self.narrow_value = np.append(a, np.nan)
+        self._a, self._b, self._means, self._stds = a, b, means, stds
+        self._set_up_masses()
+
+    def _set_up_masses(self) -> None:
+        from scipy.special import ndtr
+
+        # In the right half the mirror image is taken: small probabilities keep their digits.
+        self._mirrored = self._a >= 0
+        low = np.where(self._mirrored, -self._b, self._a)
+        high = np.where(self._mirrored, -self._a, self._b)
+        self._start = ndtr(low)
+        self._mass = ndtr(high) - self._start
+        self._far = self.wide[:-1] & (self._mass < _LEAST_MASS)
+
+    def quantile(self, bins: NDArray[np.intp], uniform: FloatArray) -> FloatArray:
+        """The value of each bin's truncated normal at `uniform`, both `[n]`.
+
+        Phi^-1(Phi(a) + u (Phi(b) - Phi(a))), which scipy's truncnorm computes with logarithms.
+        """
+        from scipy.special import ndtri
+
+        mirrored = self._mirrored[bins] if self._mirrored.any() else None
+        z: FloatArray = uniform if mirrored is None else np.where(mirrored, 1.0 - uniform, uniform)
+        z = z * self._mass.take(bins)
+        z += self._start.take(bins)
+        ndtri(z, out=z)
+        if mirrored is not None:
+            np.negative(z, out=z, where=mirrored)
+        if self._far.any():
+            self._ask_scipy(z, bins, uniform)
+        z *= self._stds.take(bins)
+        z += self._means.take(bins)
+        return z
+
+    def _ask_scipy(self, z: FloatArray, bins: NDArray[np.intp], uniform: FloatArray) -> None:
+        from scipy.stats import truncnorm
+
+        far = self._far[bins]
+        z[far] = truncnorm.ppf(uniform[far], self._a[bins[far]], self._b[bins[far]])

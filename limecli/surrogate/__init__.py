@@ -1,0 +1,1 @@
+"""What LIME fits: a weighted linear model of few features. numpy, no input or output."""

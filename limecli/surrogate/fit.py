@@ -1,0 +1,52 @@
+"""One label's surrogate: choose features, fit a ridge on them, say how well it fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from limecli.surrogate.ridge import WeightedSamples
+from limecli.surrogate.selection import select
+
+if TYPE_CHECKING:
+    from limecli.types import FloatArray
+
+_ALPHA = 1.0  # lime's
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One label's surrogate as numbers: (feature index, weight) pairs, strongest first.
+
+    `r2` is None where it is undefined: the model answers the same for every sample.
+    """
+
+    intercept: float
+    pairs: tuple[tuple[int, float], ...]
+    r2: float | None
+    local_prediction: float
+
+
+def fit(
+    samples: WeightedSamples, outputs: FloatArray, first: FloatArray, method: str, k: int
+) -> Fit:
+    """Fit `float[n]` outputs of one label (Ribeiro et al. 2016, algorithm 1; lime_base).
+
+    `first` is z of the instance itself, `method` and `k` say how many features and which.
+    """
+    target = samples.target(outputs)
+    features = select(target, first, method, k)
+    if target.constant:
+        zeros = tuple((int(j), 0.0) for j in features)
+        mean = float(outputs[0])
+        return Fit(mean, zeros, None, mean)
+    intercept, coefficients = target.ridge(features, _ALPHA)
+    order = np.argsort(-np.abs(coefficients), kind="stable")
+    return Fit(
+        intercept,
+        tuple((int(features[i]), float(coefficients[i])) for i in order),
+        target.r2(features, coefficients),
+        intercept + float(first[features] @ coefficients),
+    )

@@ -1,0 +1,127 @@
+"""Which features a surrogate may use: lime's ways to choose, from the Gram matrix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from limecli.surrogate.ridge import Target
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from limecli.types import FloatArray
+
+_TIE = 1e-10  # scores closer than this are told apart by rounding alone
+_SINGULAR = 1e-10  # a pivot below this share of its variance
+_HIGHEST_ALPHA = 0.01  # lime's
+
+
+def select(target: Target, first: FloatArray, method: str, k: int) -> NDArray[np.intp]:
+    """The features of lime's `feature_selection`, in its order.
+
+    `first` is `float[n_features]`, z of the instance itself. `method` is none, forward_selection,
+    highest_weights or lasso_path.
+    """
+    d = target.samples.n_features
+    if method == "none":
+        return np.arange(d)
+    if target.constant and method != "lasso_path":
+        return np.arange(min(k, d))  # nothing to choose by
+    if method == "forward_selection":
+        return _forward(target, min(k, d))
+    if method == "highest_weights":
+        return _highest(target, first, min(k, d))
+    return _lasso_path(target, k)
+
+
+def _highest(target: Target, first: FloatArray, k: int) -> NDArray[np.intp]:
+    """The k largest |coefficient x z of the instance| of a ridge over all features."""
+    d = target.samples.n_features
+    _, coefficients = target.ridge(np.arange(d), _HIGHEST_ALPHA)
+    sizes = np.abs(coefficients * first)
+    order = np.argsort(-sizes, kind="stable")
+    if k < d and sizes[order[k - 1]] - sizes[order[k]] <= _TIE * sizes[order[0]]:
+        sizes = np.abs(_sklearn_coefficients(target) * first)
+        order = np.argsort(-sizes, kind="stable")
+    return order[:k]
+
+
+def _sklearn_coefficients(target: Target) -> FloatArray:
+    """What lime would have ranked by: the last digits decide."""
+    from sklearn.linear_model import Ridge
+
+    samples = target.samples
+    model = Ridge(alpha=_HIGHEST_ALPHA)
+    model.fit(samples.rows, target.outputs, sample_weight=samples.weights)
+    found: FloatArray = model.coef_
+    return found
+
+
+def _forward(target: Target, k: int) -> NDArray[np.intp]:
+    """Greedy forward selection by R², by sweeping each chosen feature out of the Gram matrix.
+
+    The feature j that adds most is that of the largest b_j² / A_jj, where A and b are what is left
+    of Gram matrix and products once the chosen features are swept out.
+    """
+    a, b = target.samples.gram.copy(), target.products.copy()
+    variances = a.diagonal().copy()
+    free = np.ones(len(b), np.bool_)
+    chosen: list[int] = []
+    singular = False
+    while len(chosen) < k:
+        pivots = a.diagonal()
+        sound = free & (pivots > np.maximum(_SINGULAR * variances, 1e-12))
+        gains = np.where(sound, b * b / np.where(sound, pivots, 1.0), np.where(free, 0.0, -np.inf))
+        tied = np.flatnonzero(gains >= gains.max() - _TIE * target.total_squares)
+        if singular:
+            tied = np.flatnonzero(free)
+        j = int(tied[0]) if len(tied) == 1 else _ask_sklearn(target, chosen, tied)
+        chosen.append(j)
+        free[j] = False
+        if sound[j]:
+            row = a[j] / a[j, j]
+            b -= row * b[j]
+            a -= np.outer(a[j], row)
+        else:
+            singular = True  # from here on rounding decides, in lime as here
+    return np.array(chosen)
+
+
+def _ask_sklearn(target: Target, chosen: list[int], candidates: NDArray[np.intp]) -> int:
+    """The best of candidates that only rounding tells apart, fitted one by one as lime does it."""
+    import warnings
+
+    from sklearn.linear_model import Ridge
+
+    samples = target.samples
+    model = Ridge(alpha=0)
+    best, best_score = int(candidates[0]), -np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of singular matrices, which is why we are here
+        for j in candidates.tolist():
+            columns = samples.rows[:, [*chosen, j]]
+            model.fit(columns, target.outputs, sample_weight=samples.weights)
+            score = model.score(columns, target.outputs, sample_weight=samples.weights)
+            if score > best_score:
+                best, best_score = j, score
+    return best
+
+
+def _lasso_path(target: Target, k: int) -> NDArray[np.intp]:
+    """The last set of at most k features on the lasso path (scikit-learn's LARS)."""
+    from sklearn.linear_model import lars_path
+
+    samples, outputs = target.samples, target.outputs
+    z, weights = samples.rows, samples.weights
+    roots = np.sqrt(weights)
+    centred = (z - np.average(z, axis=0, weights=weights)) * roots[:, None]
+    answers = (outputs - np.average(outputs, weights=weights)) * roots
+    _, _, path = lars_path(centred, answers, method="lasso")
+    features = np.arange(samples.n_features)
+    for step in range(path.shape[1] - 1, 0, -1):
+        features = path[:, step].nonzero()[0]
+        if len(features) <= k:
+            break
+    return features
