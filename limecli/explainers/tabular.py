@@ -7,6 +7,7 @@ row, as always here, one neighborhood and its predictions serve every row of a c
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,6 +106,9 @@ class Tabular:
             fits = self._fits(samples, first, outputs.T, answer)
         return self._explanation(instance, answer, fits, model.calls, model.clock.seconds)
 
+    def _of_its_own(self, instance: Instance) -> Explanation:
+        return replace(self._alone(instance), notes=(_NOT_ROW_WISE,))
+
     def _together(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
         """Rows that share one neighborhood, where the model answers for each row by itself."""
         model = self._model()
@@ -115,8 +119,7 @@ class Tabular:
         calls = model.calls
         rows = RowWise(model.silent(), draws.rows, outputs)
         if not rows.sound:
-            self.notes = (*self.notes, _NOT_ROW_WISE)
-            yield from one_by_one(instances, self._alone)
+            yield from one_by_one(instances, self._of_its_own)
             return
         by_label = np.ascontiguousarray(outputs.T)
         clock = model.clock
