@@ -7,7 +7,7 @@ groups `limecli.models`, `limecli.explainers`, `limecli.formats`.
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 MODELS = "limecli.models"
@@ -16,9 +16,17 @@ FORMATS = "limecli.formats"
 
 
 @cache
+def _all() -> EntryPoints:
+    """What every installed package registers, read once: the packages may be hundreds."""
+    found = entry_points()
+    groups = (MODELS, EXPLAINERS, FORMATS)
+    return EntryPoints(point for group in groups for point in found.select(group=group))
+
+
+@cache
 def available(group: str) -> dict[str, EntryPoint]:
     """Entry points of a group by name, in the order of their names, nothing imported."""
-    return {point.name: point for point in sorted(entry_points(group=group))}
+    return {point.name: point for point in sorted(_all().select(group=group))}
 
 
 @cache

@@ -213,7 +213,7 @@ class LimeSettings:
     """
 
     kind: Kind
-    engine: str = "lime"
+    engine: str = "limecli"
     sampler: str = "lime"
     num_samples: int = 5000
     num_features: int | None = 10

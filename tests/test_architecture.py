@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import subprocess
 import sys
@@ -31,6 +32,46 @@ def test_help_imports_nothing_heavy():
     assert "tabular" in done.stdout
 
 
+NEVER = ("lime", "matplotlib", "PIL", "skimage", "jinja2", "onnx", "onnxruntime", "keras", "torch",
+         "xgboost", "lightgbm", "catboost", "sklearn.ensemble", "sklearn.tree")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def logistic(tmp_path_factory):
+    """A folder with a logistic model, a row, the training data and their statistics."""
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+
+    folder = tmp_path_factory.mktemp("logistic")
+    table, target = load_iris(return_X_y=True, as_frame=True)
+    model = LogisticRegression(max_iter=500).fit(table, target)
+    (folder / "model.pkl").write_bytes(pickle.dumps(model))
+    (folder / "bare.pkl").write_bytes(pickle.dumps(model.fit(table.to_numpy(), target)))
+    table.to_csv(folder / "train.csv", index=False)
+    table.head(1).to_csv(folder / "row.csv", index=False)
+    return folder
+
+
+@pytest.mark.parametrize("model", ["model.pkl", "bare.pkl"])
+@pytest.mark.parametrize("words", [
+    ["row.csv", "-b", "train.csv"], ["train.csv", "--row", "0"],
+    ["row.csv", "-b", "train.csv", "-k", "3", "--json"],
+    ["row.csv", "-b", "train.csv", "-f", "csv"],
+])  # fmt: skip
+def test_a_linear_model_is_explained_without_what_it_does_not_need(logistic, model, words):
+    command = ["limecli", "tabular", model, *words]
+    code = (
+        f"import sys\nfrom limecli.cli import main\nsys.argv = {command}\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        f"print([name for name in {NEVER} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=logistic
+    )
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert done.stdout
+
+
 @pytest.mark.parametrize("name", sorted(GROUP.commands))
 def test_every_command_and_option_has_help(name):
     command = GROUP.commands[name]
@@ -54,7 +95,7 @@ def test_version(cli):
 def test_builtins_register_like_third_parties():
     for group, names in (
         ("limecli.models", {"pickle", "keras", "onnx"}),
-        ("limecli.explainers", {"lime-tabular", "lime-image", "lime-text"}),
+        ("limecli.explainers", {"limecli-tabular", "limecli-image", "lime-tabular", "lime-text"}),
         ("limecli.formats", {"terminal", "json", "csv", "png"}),
     ):
         assert names <= {point.name for point in entry_points(group=group)}

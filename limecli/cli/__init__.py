@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from limecli import __version__
-from limecli.cli import explain, files, inspect
+from limecli.cli import explain, files, inspect, verify
 from limecli.cli.console import Console, failed, keep_stdout_clean, use
 from limecli.errors import UsageError
 
@@ -58,7 +58,8 @@ def _apply_config(group: TyperGroup, ctx: Any) -> None:
     """Fill defaults from limecli.toml in the working directory: [tabular] seed = 1, or seed = 1."""
     content = _config()
     options = {
-        name: {str(param.name): param for param in command.params}
+        # Never an argument: MODEL may be code that runs.
+        name: {str(p.name): p for p in command.params if p.opts[0].startswith("-")}
         for name, command in group.commands.items()
     }
     defaults: dict[str, dict[str, Any]] = {name: {} for name in options}
@@ -129,6 +130,7 @@ def root(
 explain.register(app)
 files.register(app)
 inspect.register(app)
+verify.register(app)
 
 
 def main() -> None:
@@ -143,7 +145,8 @@ def main() -> None:
     except SystemExit as ended:
         code = ended.code
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed before we began
+            sys.stdout.flush()
     except OSError as error:
         code = failed(error)
     sys.exit(code)

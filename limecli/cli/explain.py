@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import typer
 
@@ -17,9 +15,9 @@ from limecli.cli.options import (
     Resize,
     grouped,
 )
-from limecli.cli.run import Run
-from limecli.errors import InputError, UsageError
-from limecli.types import Skipped
+from limecli.cli.reporting import Options, explain_and_report
+from limecli.cli.subjects import Pictures, Rows, Texts
+from limecli.errors import UsageError
 
 MODEL = Annotated[
     str,
@@ -84,25 +82,13 @@ def tabular(
     ] = False,
 ) -> None:
     """Explain rows of a table."""
-    from limecli.cli.rows import Rows, probe, probe_integers
-
-    run = Run("tabular", model, common.console(), model_options, lime, report)
     if sample_around_instance and discretizer is not Discretizer.none:
         raise UsageError("--sample-around-instance needs --discretizer none")
-    found = Rows.read(
-        rows, row, run.predictor, background, id_column, target, tuple(categorical or ()),
-        discretizer.value if discretizer else None,
+    wanted = Rows(
+        rows, row, background, id_column, target, tuple(categorical or ()),
+        discretizer.value if discretizer else None, sample_around_instance,
     )  # fmt: skip
-    run.notes(found.notes)
-    instances, skipped = probe(found, run.predictor)
-    run.notes(probe_integers(found, run.predictor, instances[0]))
-    run.bind(found.bound(run.predictor), instances[0], target)
-    settings = run.settings(
-        discretizer=discretizer.value if discretizer else found.background.discretizer,
-        sample_around_instance=sample_around_instance or None,
-    )
-    extra = {"id_column": id_column, "target": target, "categorical": list(categorical or ())}
-    run.explain_and_report(instances, skipped, settings, found.background, extra)
+    explain_and_report(model, wanted, Options(common, model_options, lime, report))
 
 
 def image(
@@ -149,49 +135,14 @@ def image(
     ] = None,
 ) -> None:
     """Explain image classifications."""
-    from limecli.explainers.segmentation import ALGORITHMS
-    from limecli.inputs.image import parse_color, read_image, read_segments
     from limecli.models.pictures import preprocessor
 
     if preprocess is not None:
         preprocessor(preprocess)  # a name that is not known should not cost a model's loading
-    run = Run("image", model, common.console(), model_options, lime, report, preprocess)
-    frame = _frame(run, resize, image_size)
-    segments = None if segmentation in ALGORITHMS else read_segments(segmentation, frame)
-    instances, skipped = [], []
-    for i, path in enumerate(images):
-        try:
-            instance, notes = read_image(path, i, frame)
-        except InputError as error:
-            if len(images) == 1:
-                raise
-            skipped.append(Skipped(Path(path).stem, i, error.message))
-            continue
-        run.notes(f"{path}: {note}" for note in notes)
-        instances.append(replace(instance, segments=segments))
-    if not instances:
-        raise InputError(skipped[0].reason)
-    run.bind(run.predictor, instances[0])
-    settings = run.settings(
-        segmentation=segmentation,
-        num_segments=num_segments,
-        hide_color=parse_color(hide_color, frame.channels),
+    wanted = Pictures(
+        dict(enumerate(images)), segmentation, num_segments, hide_color, resize.value, image_size
     )
-    size = [frame.height, frame.width]
-    extra = {"preprocess": run.predictor.preprocess, "resize": resize.value, "image_size": size}
-    run.explain_and_report(instances, skipped, settings, None, extra)
-
-
-def _frame(run: Run, resize: Resize, image_size: int | None) -> Any:
-    from limecli.inputs.image import DEFAULT_SIZE, Frame
-
-    height, width, channels = cast("tuple[int | None, ...]", run.predictor.input_shape)
-    if image_size is not None and None not in (height, width):
-        raise UsageError(f"--image-size: the model takes {height}x{width} pictures and no others")
-    if image_size is None and None in (height, width):
-        run.notes([f"the model takes any size: {DEFAULT_SIZE} used (--image-size)"])
-    side = image_size or DEFAULT_SIZE
-    return Frame(height or side, width or side, channels or 3, resize.value)
+    explain_and_report(model, wanted, Options(common, model_options, lime, report), preprocess)
 
 
 def text(
@@ -235,12 +186,5 @@ def text(
         instances = line_instances(words, None) if lines else [text_instance(words, 0, None)]
     else:
         instances = read_texts(file or "-", lines)
-    run = Run("text", model, common.console(), model_options, lime, report)
-    run.bind(run.predictor, instances[0])
-    settings = run.settings(
-        split_expression=None if char_level else split_expression or r"\W+",
-        char_level=char_level,
-        bow=not no_bow,
-        mask_string=mask_string,
-    )
-    run.explain_and_report(instances, [], settings, None, {})
+    wanted = Texts(tuple(instances), split_expression, char_level, not no_bow, mask_string)
+    explain_and_report(model, wanted, Options(common, model_options, lime, report))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
@@ -15,6 +16,8 @@ from limecli.cli.console import Console, use
 from limecli.errors import UsageError
 
 SCALES = ("probability", "decision")
+_SIZE = re.compile(r"([0-9]{1,15})([KMGTkmgt]?)")
+_LEAST_MEMORY = 1 << 20
 
 
 class Color(StrEnum):
@@ -69,6 +72,7 @@ class Engine(StrEnum):
     """Who draws and fits."""
 
     lime = "lime"
+    limecli = "limecli"
 
 
 class Sampler(StrEnum):
@@ -205,7 +209,9 @@ class LimeOptions:
     feature_selection: Annotated[Selection, typer.Option(help="How features are chosen.")] = (
         Selection.auto
     )
-    engine: Annotated[Engine, typer.Option(help="Who draws and fits.")] = Engine.lime
+    engine: Annotated[
+        Engine, typer.Option(help="Who draws and fits: lime's own classes, or limecli.")
+    ] = Engine.limecli
     sampler: Annotated[Sampler, typer.Option(help="How samples are drawn.")] = Sampler.lime
     seed: Annotated[
         int, typer.Option("-s", "--seed", min=0, max=2**32 - 1, help="Seed of every instance.")
@@ -213,6 +219,35 @@ class LimeOptions:
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Samples given to the model at a time.")
     ] = None
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Bounds the samples held at a time: 32M, 2G or bytes [64M].",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """Raises UsageError before a model is loaded for nothing."""
+        if self.kernel_width is not None and not 1e-6 <= self.kernel_width <= 1e6:
+            raise UsageError(f"--kernel-width {self.kernel_width}: it must lie in 1e-6 to 1e6")
+        _ = self.max_bytes
+
+    @property
+    def max_bytes(self) -> int | None:
+        """`max_memory` in bytes. Raises UsageError when it is no size, or less than 1M."""
+        if self.max_memory is None:
+            return None
+        found = _SIZE.fullmatch(self.max_memory.strip())
+        if found is None:
+            raise UsageError(
+                f"--max-memory {self.max_memory} is no size",
+                "say 64M, 2G or a number of bytes; 1K is 1024 bytes",
+            )
+        size = int(found[1]) << 10 * " KMGT".index(found[2].upper() or " ")
+        if size < _LEAST_MEMORY:
+            raise UsageError(f"--max-memory {self.max_memory} is too little: at least 1M")
+        return size
 
 
 @dataclass
@@ -248,6 +283,11 @@ class ReportOptions:
         return asked[0] if asked else SCALES[0]
 
 
+@functools.cache
+def _hints(bundle: Any) -> dict[str, Any]:
+    return get_type_hints(bundle, include_extras=True)
+
+
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """Spread a command's parameters of the types above into one option for each field."""
     hints = get_type_hints(command, include_extras=True)
@@ -255,7 +295,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     parameters: list[inspect.Parameter] = []
     for name, parameter in inspect.signature(command).parameters.items():
         if name in bundles:
-            types = get_type_hints(bundles[name], include_extras=True)
+            types = _hints(bundles[name])
             parameters += [
                 inspect.Parameter(
                     field.name, parameter.KEYWORD_ONLY, default=field.default,

@@ -88,7 +88,7 @@ class Rows:
         instances: list[Instance] = []
         skipped: list[Skipped] = []
         for i in chosen:
-            row_id = str(i) if id_column is None else str(table.raw[id_column].iloc[i])
+            row_id = str(i) if id_column is None else str(table.cells[id_column][i])
             item = encoder.encode(table, i, row_id)
             if isinstance(item, Skipped):
                 skipped.append(item)
@@ -219,7 +219,9 @@ def probe(rows: Rows, predictor: Predictor) -> tuple[list[Instance], list[Skippe
     bound = rows.bound(predictor)
     good, skipped = list(rows.instances), list(rows.skipped)
     try:
-        bound.predict_fn(np.stack([instance.payload for instance in good]))
+        answers = bound.predict_fn(np.stack([instance.payload for instance in good]))
+        if len(good) == 1:  # asked alone, as an engine would ask again
+            good = [replace(good[0], outputs=answers[0])]
     except PredictError:
         odd = [instance for instance in good if _unusual(instance, rows.background.columns)]
         if not odd:

@@ -40,8 +40,7 @@ def resolved(settings: LimeSettings, kernel_width: float) -> LimeSettings:
         kernel_width=kernel_width if settings.kernel_width is None else settings.kernel_width,
         feature_selection=selection,
         batch_size=settings.batch_size or DEFAULT_BATCH[settings.kind],
-        # A batch size that was asked for is not bounded any further.
-        max_memory=None if settings.batch_size else settings.max_memory or DEFAULT_MEMORY,
+        max_memory=settings.max_memory or (None if settings.batch_size else DEFAULT_MEMORY),
     )
 
 

@@ -21,10 +21,7 @@ _SHORT = 64  # characters up to which a text is its own key
 
 
 def batch_size_for(settings: LimeSettings, sample_bytes: int) -> int:
-    """How many samples of a size may exist at a time: `--batch-size`, and within `--max-memory`.
-
-    A batch size that the user gave is taken as it is.
-    """
+    """How many samples of a size may exist at a time: `--batch-size`, and within `--max-memory`."""
     most = settings.batch_size or DEFAULT_BATCH[settings.kind]
     if settings.max_memory is None:
         return most

@@ -69,7 +69,7 @@ class Tabular:
         """Rows in their order; see `Explainer`. One row costs `num_samples` evaluations, further
         ones an evaluation each.
         """
-        if len(instances) == 1 or self._around:
+        if len(instances) < 2 or self._around:
             return one_by_one(instances, self._alone)
         return self._together(instances)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray
 
 DISCRETIZERS = ("quartile", "decile", "entropy", "none")
+_PERCENTILES = {"quartile": [25, 50, 75], "decile": [10, 20, 30, 40, 50, 60, 70, 80, 90]}
 _DECIMAL_COMMA = re.compile(r"\s*-?\d+,\d+\s*")
 MIN_ROWS = 30
 _SCHEMA_VERSION = 1
@@ -57,9 +58,7 @@ def background_from_table(
         values = table.raw[name] if name in spelled else table.typed[name]
         if name in spelled or name in categorical or not _is_number(table, name):
             found = _categories(values)
-            codes = {category_key(value, numeric=False): code for code, value in enumerate(found)}
-            plain = values.astype(object).where(values.notna(), None)
-            data[:, j] = [codes[category_key(value, numeric=False)] for value in plain]
+            data[:, j] = _codes(values, found)
             categories.append(found)
         else:
             data[:, j] = values.astype(float)
@@ -101,27 +100,30 @@ def _is_number(table: Table, name: str) -> bool:
 
 def _refuse_stray_words(table: Table, name: str) -> None:
     """A string column that is mostly numbers is a number column with a fault in it."""
-    present = [(i, value) for i, value in enumerate(table.raw[name]) if value is not None]
-    words = []
-    for i, value in present:
-        try:
-            if isinstance(value, bool):
-                raise ValueError
-            to_number(value)
-        except (TypeError, ValueError):
-            words.append((i, value))
-    commas = [value for _, value in words if _DECIMAL_COMMA.fullmatch(str(value))]
-    if commas and len(commas) * 2 > len(present):
+    cells = [(type(value), value) for value in table.raw[name]]  # 1 is not True here
+    counts = Counter(cell for cell in cells if cell[1] is not None)  # in the order of the rows
+    present = counts.total()
+    words = [cell for cell in counts if not _reads_as_number(cell[1])]
+    commas = [cell for cell in words if _DECIMAL_COMMA.fullmatch(str(cell[1]))]
+    if commas and sum(counts[cell] for cell in commas) * 2 > present:
         raise InputError(
-            f"{table.name}, column {name!r}: {commas[0]!r} has a decimal comma",
+            f"{table.name}, column {name!r}: {commas[0][1]!r} has a decimal comma",
             "write numbers with a point",
         )
-    if words and len(words) * 10 < len(present):
-        i, value = words[0]
+    if words and sum(counts[cell] for cell in words) * 10 < present:
+        i, value = cells.index(words[0]), words[0][1]
         raise InputError(
             f"{table.name}, row {i}, column {name!r}: {value!r} is not a number",
             f"mend the cell, or say --categorical {name!r} if the column holds categories",
         )
+
+
+def _reads_as_number(value: Any) -> bool:
+    try:
+        to_number(value)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, bool)
 
 
 def _categories(values: pd.Series[Any]) -> tuple[Category, ...]:
@@ -132,14 +134,25 @@ def _categories(values: pd.Series[Any]) -> tuple[Category, ...]:
     return (*ordered, None) if values.isna().any() else tuple(ordered)
 
 
+def _codes(values: pd.Series[Any], known: tuple[Category, ...]) -> FloatArray:
+    """Each cell's place among the categories; every distinct value is looked up once."""
+    import numpy as np
+    import pandas as pd
+
+    codes = {category_key(value, numeric=False): code for code, value in enumerate(known)}
+    places, distinct = pd.factorize(values)
+    found = [float(codes[category_key(value, numeric=False)]) for value in distinct]
+    found.append(float(codes.get(category_key(None, numeric=False), np.nan)))  # place -1: missing
+    return np.array(found)[places]
+
+
 def _frequencies(codes: FloatArray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     # As lime counts: values sorted, counts over their sum.
     import numpy as np
 
-    counted = sorted(Counter(codes.tolist()).items())
-    counts = [count for _, count in counted]
-    shares = np.array(counts) / float(sum(counts))
-    return tuple(value for value, _ in counted), tuple(shares.tolist())
+    values, counts = np.unique(codes, return_counts=True)
+    shares = counts / float(counts.sum())
+    return tuple(values.tolist()), tuple(shares.tolist())
 
 
 def _labels(table: Table, target: str | None) -> list[str]:
@@ -179,25 +192,45 @@ def continuous_column(
         return Column(
             name, None, codes, shares, mean, scale, (), (mean,), (scale,), (low,), (high,)
         )
-    kept = (
-        None
-        if labels is None
-        else [label for label, gap in zip(labels, missing, strict=True) if not gap]
-    )
-    lime = _lime_discretizer(discretizer, present[:, None], name, kept)
-    edges = np.unique(lime.bins(present[:, None], kept)[0])
+    edges = _edges(discretizer, present, name, missing, labels)
     codes_ = np.where(missing, len(edges) + 1.0, np.searchsorted(edges, values).astype(float))
     feature_values, shares = _frequencies(codes_)
-    stats = [tuple(float(x) for x in getattr(lime, key)[0]) for key in _PER_BIN[1:]]
+    stats = _per_bin(present, edges)
     return Column(name, None, feature_values, shares, mean, scale, tuple(edges.tolist()), *stats)
 
 
-def _lime_discretizer(name: str, data: FloatArray, column: str, labels: list[str] | None) -> Any:
-    from lime.discretize import DecileDiscretizer, EntropyDiscretizer, QuartileDiscretizer
+def _edges(
+    discretizer: str, present: FloatArray, name: str, missing: Any, labels: list[str] | None
+) -> FloatArray:
+    """The inner edges of the bins that lime's discretizer of that name cuts a column into."""
+    import numpy as np
 
-    kinds = {"quartile": QuartileDiscretizer, "decile": DecileDiscretizer,
-             "entropy": EntropyDiscretizer}  # fmt: skip
-    return kinds[name](data, [], [column], labels=labels, random_state=0)
+    if discretizer in _PERCENTILES:
+        return np.unique(np.percentile(present, _PERCENTILES[discretizer]))
+    from lime.discretize import EntropyDiscretizer
+
+    kept = [label for label, gap in zip(labels or (), missing, strict=True) if not gap]
+    data = present[:, None]
+    lime = EntropyDiscretizer(data, [], [name], labels=kept, random_state=0)
+    return np.unique(lime.bins(data, kept)[0])
+
+
+def _per_bin(present: FloatArray, edges: FloatArray) -> list[tuple[float, ...]]:
+    """Means, standard deviations, lower and upper ends of the bins.
+
+    Computed as lime's `BaseDiscretizer` does, to the last bit; importing that takes long.
+    """
+    import numpy as np
+
+    codes = np.searchsorted(edges, present)
+    means, stds = [], []
+    for code in range(len(edges) + 1):
+        inside = present[codes == code]
+        means.append(float(np.mean(inside)) if len(inside) else 0.0)
+        stds.append((float(np.std(inside)) if len(inside) else 0.0) + 1e-11)
+    inner = edges.tolist()
+    low, high = float(np.min(present)), float(np.max(present))
+    return [tuple(means), tuple(stds), (low, *inner), (*inner, high)]
 
 
 def to_json(background: Background) -> dict[str, Any]:

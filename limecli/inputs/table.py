@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
+import functools
 import hashlib
 import io
 import json
 import math
 import re
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from limecli.errors import InputError, UsageError
 from limecli.inputs.files import InputFile, read_input
+from limecli.inputs.json_table import json_types, read_json
 from limecli.types import Background, Category, Column, Instance, Skipped, Value
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 
 # "[cm] height" may begin a CSV: only what can follow in JSON makes it JSON.
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _TRUTHS = {"True": 1, "true": 1, "TRUE": 1, "False": 0, "false": 0, "FALSE": 0}
+_HEADER = 1 << 20  # characters in which a header lies
 _JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*[\[{\]"\d\-tfn])')
 
 
@@ -33,12 +36,14 @@ class Table:
     """A table as it stands in the file. `raw` holds missing cells as None.
 
     `untyped` says that every cell is a string whatever it means (CSV); JSON has types of its own.
+    `reread` then reads the same text once more, typed.
     """
 
     name: str
     sha256: str
     raw: pd.DataFrame
     untyped: bool = True
+    reread: Callable[[], pd.DataFrame] | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -53,8 +58,22 @@ class Table:
         """The columns as `pandas.read_csv` would type them: numbers, booleans, strings."""
         import pandas as pd
 
-        infer = _read_csv_types if self.untyped else _json_types
+        if self.reread is not None:
+            typed = self.reread()
+            typed.columns = self.raw.columns
+            for name in typed.columns[typed.dtypes.map(lambda kind: kind.kind in "OU")]:
+                # pandas keeps "NA" as a word beside whole numbers of more than 64 bits
+                words = self.raw[name].isna() & typed[name].notna()
+                if words.any():
+                    typed[name] = typed[name].mask(words)
+            return typed
+        infer = _read_csv_types if self.untyped else json_types
         return pd.DataFrame({name: infer(self.raw[name]) for name in self.columns})
+
+    @cached_property
+    def cells(self) -> dict[str, NDArray[Any]]:
+        """`raw` by column, nothing copied: a row costs the same in a table of any length."""
+        return {name: self.raw[name].to_numpy() for name in self.columns}
 
 
 def read_table(path: str) -> Table:
@@ -62,23 +81,40 @@ def read_table(path: str) -> Table:
     file = read_input(path)
     text = file.text()
     is_json = _JSON_START.match(text) is not None
-    raw = _read_json(file, text) if is_json else _read_delimited(file, text)
+    reread = None if is_json else _csv_reader(text)
+    raw = read_json(file, text) if reread is None else _read_delimited(file, text, reread)
     if len(raw) == 0:
         raise InputError(f"{file.name} has no rows" + ("" if is_json else ", only a header"))
-    return Table(file.name, file.sha256, raw, untyped=not is_json)
+    typed = None if reread is None else functools.partial(reread, low_memory=False)
+    return Table(file.name, file.sha256, raw, not is_json, typed)
 
 
-def _read_delimited(file: InputFile, text: str) -> pd.DataFrame:
-    import pandas as pd
-
-    header = next(line for line in text.splitlines() if line.strip())
+def _csv_reader(text: str) -> Callable[..., pd.DataFrame]:
+    """`pandas.read_csv` of this text, its separator found in the header."""
+    lines = text[:_HEADER].splitlines() if text[:_HEADER].strip() else text.splitlines()
+    header = next(line for line in lines if line.strip())
     separator = max("\t,;|", key=header.count)
     separator = separator if separator in header else ","
+
+    def read(**options: Any) -> pd.DataFrame:
+        import pandas as pd
+
+        frame: pd.DataFrame = pd.read_csv(
+            io.StringIO(text), sep=separator, **{"index_col": False, **options}
+        )
+        return frame
+
+    return read
+
+
+def _read_delimited(file: InputFile, text: str, read: Callable[..., pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            raw = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, index_col=False)
-            head = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, header=None, nrows=1)
+            raw = read(dtype=str)
+            head = read(dtype=str, header=None, index_col=None, nrows=1)
         except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
             text = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
             raise InputError(f"{file.name} cannot be read as a table: {text}") from None
@@ -88,64 +124,6 @@ def _read_delimited(file: InputFile, text: str) -> pd.DataFrame:
     if twice is not None:
         raise InputError(f"{file.name} has two columns named {twice!r}")
     return raw.astype(object).where(raw.notna(), None)
-
-
-def _read_json(file: InputFile, text: str) -> pd.DataFrame:
-    """A list of objects, one object, an object of columns, or one object a line."""
-    import pandas as pd
-
-    try:
-        content = json.loads(text)
-    except RecursionError:
-        raise InputError(f"{file.name} is nested too deeply to be a table") from None
-    except ValueError as whole:  # numbers of thousands of digits, too
-        try:
-            content = [json.loads(line) for line in text.split("\n") if line.strip()]
-        except (ValueError, RecursionError):
-            place = f" in line {whole.lineno}" if isinstance(whole, json.JSONDecodeError) else ""
-            what = whole.msg if isinstance(whole, json.JSONDecodeError) else str(whole)
-            raise InputError(f"{file.name} is not valid JSON: {what}{place}") from None
-    if isinstance(content, dict):
-        content = _rows_of(content, file)
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise InputError(f"{file.name} is JSON, but no list of objects with one key a column")
-    for i, row in enumerate(content):
-        for key, value in row.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                row[key] = None if math.isnan(value) else str(value)
-            if isinstance(value, dict | list):
-                raise InputError(
-                    f"{file.name}, row {i}, column {key!r}: a nested value, not a cell"
-                )
-    names = list(dict.fromkeys(str(key) for row in content for key in row))
-    rows = [[row.get(name) for name in names] for row in content]
-    return pd.DataFrame(rows, columns=names, dtype=object)
-
-
-def _rows_of(content: dict[str, Any], file: InputFile) -> list[Any]:
-    """One object, or one of the ways in which pandas writes a table as an object."""
-    if {"columns", "data"} <= content.keys() <= {"columns", "data", "index"}:
-        names, rows = content["columns"], content["data"]
-        sound = isinstance(names, list) and isinstance(rows, list)
-        sound = sound and all(isinstance(name, str) for name in names)
-        if sound and all(isinstance(row, list) and len(row) == len(names) for row in rows):
-            return [dict(zip(names, row, strict=True)) for row in rows]
-    values = list(content.values())
-    if values and all(isinstance(value, dict) for value in values):
-        values = [list(value.values()) for value in values]
-    if not values or not all(isinstance(value, list) for value in values):
-        return [content]
-    if len({len(value) for value in values}) > 1:
-        raise InputError(f"{file.name} has columns of different lengths")
-    return [dict(zip(content, row, strict=True)) for row in zip(*values, strict=True)]
-
-
-def _json_types(column: pd.Series[Any]) -> pd.Series[Any]:
-    import numpy as np
-    import pandas as pd
-
-    plain = [np.nan if value is None else value for value in column]
-    return pd.Series(plain, index=column.index)
 
 
 def _read_csv_types(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -159,6 +137,8 @@ def _read_csv_types(column: pd.Series[Any]) -> pd.Series[Any]:
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """A hint naming the closest known name, or all of them when there are few."""
+    import difflib
+
     folded = {other.casefold(): other for other in known}
     close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     if close:
@@ -264,6 +244,26 @@ def category_key(value: Category, numeric: bool) -> str:
     )
 
 
+@dataclass
+class _Coder:
+    """A column as the encoder meets it: codes by key for categories, the range for numbers."""
+
+    column: Column
+    numeric: bool
+    categories: list[Category]
+    codes: dict[str, int]
+    seen: frozenset[float]
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, column: Column) -> _Coder:
+        numeric, known = _is_numeric(column), list(column.categories or ())
+        codes = {category_key(value, numeric): code for code, value in enumerate(known)}
+        low, high = (min(column.mins), max(column.maxs)) if column.mins else (-math.inf, math.inf)
+        return cls(column, numeric, known, codes, frozenset(column.feature_values), low, high)
+
+
 class RowEncoder:
     """Turns rows into Instances by a Background's columns.
 
@@ -272,13 +272,10 @@ class RowEncoder:
     """
 
     def __init__(self, background: Background) -> None:
-        self._columns = background.columns
-        self._categories = [list(column.categories or ()) for column in background.columns]
-        self._codes = [
-            {category_key(value, _is_numeric(column)): code
-             for code, value in enumerate(column.categories or ())}
-            for column in background.columns
-        ]  # fmt: skip
+        self._coders = [_Coder.of(column) for column in background.columns]
+        self._names = background.feature_names
+        self._table: Table | None = None
+        self._cells: list[NDArray[Any]] = []
         self.notes: dict[str, str] = {}
 
     @property
@@ -287,31 +284,36 @@ class RowEncoder:
         from dataclasses import replace
 
         return tuple(
-            column if column.continuous else replace(column, categories=tuple(categories))
-            for column, categories in zip(self._columns, self._categories, strict=True)
+            coder.column
+            if coder.column.continuous
+            else replace(coder.column, categories=tuple(coder.categories))
+            for coder in self._coders
         )
 
     def encode(self, table: Table, i: int, row_id: str) -> Instance | Skipped:
         """Row `i` as `float[n_features]` of numbers and codes, or why it cannot be."""
         import numpy as np
 
+        if table is not self._table:
+            self._table, self._cells = table, [table.cells[name] for name in self._names]
+        where = f"{table.name}, row {i}"
         codes, values = [], []
-        for j, column in enumerate(self._columns):
-            raw = table.raw[column.name].iloc[i]
+        for coder, cells in zip(self._coders, self._cells, strict=True):
             try:
-                code, value = self._cell(j, column, raw, f"{table.name}, row {i}")
+                code, value = self._cell(coder, cells[i], where)
             except InputError as error:
                 return Skipped(row_id, i, error.message, "input")
             codes.append(code)
             values.append(value)
         payload = np.array(codes, dtype=np.float64)
-        named = {column.name: value for column, value in zip(self._columns, values, strict=True)}
+        named = dict(zip(self._names, values, strict=True))
         digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
         return Instance(row_id, i, "tabular", payload, digest, table.name, tuple(values))
 
-    def _cell(self, j: int, column: Column, raw: Value, where: str) -> tuple[float, Value]:
+    def _cell(self, coder: _Coder, raw: Value, where: str) -> tuple[float, Value]:
+        column, low, high = coder.column, coder.low, coder.high
         if column.categories is not None:
-            return self._category(j, column, raw, where)
+            return self._category(coder, raw, where)
         if raw is None:
             if not column.has_missing:
                 self.notes.setdefault(
@@ -319,7 +321,6 @@ class RowEncoder:
                     f"{where}: {column.name!r} is missing, which never happens in the background",
                 )
             return math.nan, None
-        low, high = (min(column.mins), max(column.maxs)) if column.mins else (-math.inf, math.inf)
         if low >= 0 and high <= 1:  # a model fitted on booleans remembers them as numbers
             raw = _TRUTHS.get(str(raw), raw)
         try:
@@ -334,20 +335,22 @@ class RowEncoder:
             )
         return number, int(number) if number.is_integer() and abs(number) < 2**53 else number
 
-    def _category(self, j: int, column: Column, raw: Value, where: str) -> tuple[float, Value]:
-        key = category_key(raw, _is_numeric(column))
-        code = self._codes[j].get(key)
+    def _category(self, coder: _Coder, raw: Value, where: str) -> tuple[float, Value]:
+        column = coder.column
+        key = category_key(raw, coder.numeric)
+        code = coder.codes.get(key)
         if code is None:
-            code = self._codes[j][key] = len(self._categories[j])
-            self._categories[j].append(_as_category(raw, column, where))
-        if code not in column.feature_values:
+            new = _as_category(raw, column, where)
+            code = coder.codes[key] = len(coder.categories)
+            coder.categories.append(new)
+        if code not in coder.seen:
             shown = "missing" if raw is None else repr(raw)
             self.notes.setdefault(
                 column.name,
                 f"{where}: {column.name!r} is {shown}, which never occurs in the background;"
                 " its weight rests on one sample and means little",
             )
-        return float(code), self._categories[j][code]
+        return float(code), coder.categories[code]
 
 
 def _as_category(raw: Value, column: Column, where: str) -> Category:

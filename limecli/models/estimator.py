@@ -283,7 +283,8 @@ def _as_table_input(
             picked(frame, names), categories, file.name, refuse_unknown=unknown
         )
     if names is not None:
-        return lambda frame: frame[list(names)]
+        wanted = list(names)
+        return lambda frame: frame if list(frame.columns) == wanted else frame[wanted]
     own = _is_users_own(_first_step(model))
     if _n_features(model) is None:  # nothing of scikit-learn's own saw the table at fit
         own = own or any(_is_users_own(part) for part in _all_parts(model))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from limecli.errors import PredictError
@@ -15,13 +16,21 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray
 
 
+@lru_cache(maxsize=8)
+def _header(names: tuple[str, ...]) -> pd.Index[Any]:
+    """Made once: for a single row it takes longer than the rest of its frame."""
+    import pandas as pd
+
+    return pd.Index(names)
+
+
 def decode(codes: FloatArray, columns: tuple[Column, ...]) -> pd.DataFrame:
     """`float[n, n_features]` of numbers and category codes -> the values as the file has them."""
     import numpy as np
     import pandas as pd
 
     if all(column.continuous for column in columns):
-        return pd.DataFrame(codes, columns=[column.name for column in columns])
+        return pd.DataFrame(codes, columns=_header(tuple(column.name for column in columns)))
     parts: dict[str, pd.Series[Any]] = {}
     for j, column in enumerate(columns):
         if column.categories is None:

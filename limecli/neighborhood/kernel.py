@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from limecli.types import FloatArray
 
 
@@ -30,17 +28,8 @@ def binary_distances(n_features: int, metric: str) -> FloatArray:
     return cosine
 
 
-def distances_to_first(samples: NDArray[np.float64], metric: str) -> FloatArray:
-    """`float[n]` for `float[n, n_features]`, by scikit-learn's formulas (pairwise_distances)."""
-    first = samples[0]
-    if metric == "manhattan":
-        return np.asarray(np.abs(samples - first).sum(axis=1))
-    if metric == "euclidean":
-        squares = np.einsum("ij,ij->i", samples, samples)
-        squared = squares - 2 * (samples @ first) + squares[0]
-        squared[0] = 0.0
-        return np.asarray(np.sqrt(np.maximum(squared, 0.0)))
-    norms = np.sqrt(np.einsum("ij,ij->i", samples, samples))
-    norms[norms == 0] = 1.0
-    cosines = (samples / norms[:, None]) @ (first / norms[0])
-    return np.asarray(np.clip(1.0 - cosines, 0.0, 2.0))
+def distances_to_first(samples: FloatArray, metric: str) -> FloatArray:
+    """`float[n]` for `float[n, n_features]`, to the last digit those that lime computes with."""
+    from sklearn.metrics import pairwise_distances
+
+    return np.asarray(pairwise_distances(samples, samples[:1], metric=metric).ravel())

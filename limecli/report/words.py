@@ -10,6 +10,8 @@ NOISE = 1e-12  # weights below it are rounding, of a model that answers always t
 
 def clean(text: str) -> str:
     """One line, control characters made visible: names from files cannot steer the terminal."""
+    if text.isprintable():
+        return text
     return "".join(
         char if char.isprintable() or char in _JOINERS else char.encode("unicode_escape").decode()
         for char in text

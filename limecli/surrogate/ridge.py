@@ -55,7 +55,7 @@ class WeightedSamples:
     def residuals(self, outputs: FloatArray) -> tuple[float, FloatArray]:
         """The weighted mean of y, and sqrt(w) (y - mean)."""
         mean = float(self.weights @ outputs) / self.total
-        return mean, np.asarray(self._roots * (outputs - mean))
+        return mean, self._roots * (outputs - mean)
 
     def explained(self, features: NDArray[np.intp], coefficients: FloatArray) -> FloatArray:
         """sqrt(w) times the centred surrogate's part, `float[n]`."""
@@ -90,7 +90,7 @@ class Target:
         """Intercept and coefficients on some features; the intercept is not penalised."""
         block = self.samples.gram[np.ix_(features, features)]
         block.flat[:: len(features) + 1] += alpha
-        coefficients = np.linalg.solve(block, self.products[features])
+        coefficients = np.asarray(np.linalg.solve(block, self.products[features]), np.float64)
         return self.mean - float(self.samples.means(features) @ coefficients), coefficients
 
     def r2(self, features: NDArray[np.intp], coefficients: FloatArray) -> float | None:

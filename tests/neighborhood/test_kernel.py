@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import pairwise_distances
 
-from limecli.neighborhood.kernel import binary_distances, distances_to_first, kernel
+from limecli.neighborhood.kernel import binary_distances, kernel
 
 METRICS = ["euclidean", "cosine", "manhattan"]
 
@@ -20,15 +20,6 @@ def test_distances_of_ones_and_zeros_depend_on_their_number_only(metric, d):
     expected = pairwise_distances(z, z[:1], metric=metric).ravel()
     found = binary_distances(d, metric)[z.sum(axis=1).astype(int)]
     assert found == pytest.approx(expected, abs=1e-7 if metric == "euclidean" else 1e-14)
-
-
-@pytest.mark.parametrize("metric", METRICS)
-def test_distances_of_numbers(metric):
-    rng = np.random.default_rng(0)
-    samples = rng.normal(size=(80, 5)) * [1, 10, 0.1, 3, 0]
-    samples[7] = 0  # has no direction
-    expected = pairwise_distances(samples, samples[:1], metric=metric).ravel()
-    assert distances_to_first(samples, metric) == pytest.approx(expected, abs=1e-7)
 
 
 def test_the_kernel_is_the_root_of_limes_exponential():

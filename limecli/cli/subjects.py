@@ -1,0 +1,131 @@
+"""Rows, pictures, texts: how each is read and tried on the model before it is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from limecli.cli.run import Prepared, Run
+from limecli.errors import InputError, UsageError
+from limecli.types import Instance, Skipped
+
+if TYPE_CHECKING:
+    from limecli.inputs.image import Frame, Resize
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table, the background that they are seen against, and how columns are taken."""
+
+    path: str
+    row: str | None
+    background: str | None
+    id_column: str | None
+    target: str | None
+    categorical: tuple[str, ...]
+    discretizer: str | None
+    sample_around_instance: bool
+    kind: Literal["tabular"] = "tabular"
+
+    def prepare(self, run: Run) -> Prepared:
+        """See `Subject`."""
+        from limecli.cli import rows
+
+        found = rows.Rows.read(
+            self.path, self.row, run.predictor, self.background, self.id_column, self.target,
+            self.categorical, self.discretizer,
+        )  # fmt: skip
+        run.notes(found.notes)
+        instances, skipped = rows.probe(found, run.predictor)
+        run.notes(rows.probe_integers(found, run.predictor, instances[0]))
+        own = {
+            "discretizer": self.discretizer or found.background.discretizer,
+            "sample_around_instance": self.sample_around_instance or None,
+        }
+        extra = {"id_column": self.id_column, "target": self.target,
+                 "categorical": list(self.categorical)}  # fmt: skip
+        bound = run.bind(found.bound(run.predictor), instances, self.target)
+        return Prepared(bound, tuple(skipped), found.background, own, extra)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Picture files by index, and how they are cut up and shown to the model."""
+
+    paths: Mapping[int, str]
+    segmentation: str
+    num_segments: int | None
+    hide_color: str
+    resize: Resize
+    image_size: int | None
+    kind: Literal["image"] = "image"
+
+    def prepare(self, run: Run) -> Prepared:
+        """See `Subject`. A picture that cannot be read is skipped, unless it is the only one."""
+        from limecli.explainers.segmentation import ALGORITHMS
+        from limecli.inputs.image import parse_color, read_image, read_segments
+
+        frame = self._frame(run)
+        own_file = self.segmentation not in ALGORITHMS
+        segments = read_segments(self.segmentation, frame) if own_file else None
+        instances: list[Instance] = []
+        skipped: list[Skipped] = []
+        for i, path in self.paths.items():
+            try:
+                instance, notes = read_image(path, i, frame)
+            except InputError as error:
+                if len(self.paths) == 1:
+                    raise
+                skipped.append(Skipped(Path(path).stem, i, error.message))
+                continue
+            run.notes(f"{path}: {note}" for note in notes)
+            instances.append(replace(instance, segments=segments))
+        if not instances:
+            raise InputError(skipped[0].reason)
+        bound = run.bind(run.predictor, instances)
+        own = {
+            "segmentation": self.segmentation,
+            "num_segments": self.num_segments,
+            "hide_color": parse_color(self.hide_color, frame.channels),
+        }
+        extra = {"preprocess": run.predictor.preprocess, "resize": self.resize,
+                 "image_size": [frame.height, frame.width]}  # fmt: skip
+        return Prepared(bound, tuple(skipped), None, own, extra)
+
+    def _frame(self, run: Run) -> Frame:
+        from limecli.inputs.image import DEFAULT_SIZE, Frame
+
+        height, width, channels = cast("tuple[int | None, ...]", run.predictor.input_shape)
+        if self.image_size is not None and None not in (height, width):
+            raise UsageError(
+                f"--image-size: the model takes {height}x{width} pictures and no others"
+            )
+        if self.image_size is None and None in (height, width):
+            run.notes([f"the model takes any size: {DEFAULT_SIZE} used (--image-size)"])
+        side = self.image_size or DEFAULT_SIZE
+        return Frame(height or side, width or side, channels or 3, self.resize)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts, and what counts as a word in them."""
+
+    instances: tuple[Instance, ...]
+    split_expression: str | None
+    char_level: bool
+    bow: bool
+    mask_string: str | None
+    kind: Literal["text"] = "text"
+
+    def prepare(self, run: Run) -> Prepared:
+        """See `Subject`."""
+        bound = run.bind(run.predictor, self.instances)
+        own: dict[str, Any] = {
+            "split_expression": None if self.char_level else self.split_expression or r"\W+",
+            "char_level": self.char_level,
+            "bow": self.bow,
+            "mask_string": self.mask_string,
+        }
+        return Prepared(bound, (), None, own)

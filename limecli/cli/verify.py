@@ -1,0 +1,275 @@
+"""`verify`: compute a report again, and compare every number."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from limecli.cli.console import Console
+from limecli.cli.destinations import check_not_read, check_writable, write_atomically
+from limecli.cli.options import CommonOptions, TrustOptions, grouped
+from limecli.errors import ExitCode
+
+if TYPE_CHECKING:
+    from limecli.cli.replay import Given, Replay
+    from limecli.cli.run import Explained, Run
+    from limecli.report.comparison import Compared, Difference
+    from limecli.report.reading import Recorded
+    from limecli.report.verdict import Verdict
+    from limecli.types import Background, LimeSettings
+
+
+class Against(StrEnum):
+    """Who computes the report again."""
+
+    lime = "lime"
+    limecli = "limecli"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command("verify")(grouped(verify))
+
+
+def _typed(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+    """Take what is typed only: limecli.toml names files for other runs, and must not name code."""
+    source = ctx.get_parameter_source(str(param.name))
+    return value if source is not None and source.name == "COMMANDLINE" else None
+
+
+def verify(
+    report: Annotated[
+        str,
+        typer.Argument(
+            metavar="REPORT", help="JSON report of limecli; - for stdin.", show_default=False
+        ),
+    ],
+    common: CommonOptions,
+    trusted: TrustOptions,
+    against: Annotated[
+        Against | None,
+        typer.Option(help="Compute with lime's own classes, or limecli's [as in the report]."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Where the model is now; needed for package.module:function and for URLs.",
+            allow_from_autoenv=False,
+            callback=_typed,
+        ),
+    ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="FILE",
+            help="Where the input is now. Repeatable.",
+            allow_from_autoenv=False,
+            callback=_typed,
+        ),
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            "-b",
+            "--background",
+            metavar="FILE",
+            help="Where the background is now.",
+            allow_from_autoenv=False,
+            callback=_typed,
+        ),
+    ] = None,
+    preprocess: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|MEAN,STD|MODULE:FUNCTION",
+            help="As for limecli image; needed where it was a function.",
+            allow_from_autoenv=False,
+            callback=_typed,
+        ),
+    ] = None,
+    class_names: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|imagenet",
+            help="Names of the classes, where the model has none or the report others.",
+            allow_from_autoenv=False,
+            callback=_typed,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.1, max=86400, help="How long a URL may take for one batch."
+        ),
+    ] = 30.0,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
+    output: Annotated[
+        str | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write the result as JSON here."),
+    ] = None,
+) -> None:
+    """Compute a report again from its model and inputs, and compare every number."""
+    from limecli.cli.replay import Given, Replay
+    from limecli.report.reading import read_report
+
+    console = common.console()
+    given = Given(
+        model, tuple(inputs or ()), background, preprocess, class_names, trusted.names,
+        trusted.trust_pickle, timeout,
+    )  # fmt: skip
+    replay = Replay(read_report(report), given)
+    if output is not None:
+        check_writable(output)
+        check_not_read(output, [report, *_files_read(replay.report, given)])
+    verdict = _verdict(replay, replay.settings(against.value if against else None), console)
+    _tell_versions(verdict, console)
+    _write(verdict, as_json, output, console)
+    if not verdict.verified:
+        raise typer.Exit(int(ExitCode.FINDING))
+
+
+def _files_read(report: Recorded, given: Given) -> list[str | None]:
+    recorded = [report.model["path"], report.background and report.background["path"]]
+    recorded += [item["input"]["path"] for item in report.explained]
+    return [*recorded, given.model, given.background, *given.inputs]
+
+
+def _write(verdict: Verdict, as_json: bool, output: str | None, console: Console) -> None:
+    """The file, and stdout unless there is one; a short word on stderr in its place."""
+    if output is not None:
+        write_atomically(output, verdict.as_json().encode())
+        console.note(f"{output}: {'verified' if verdict.verified else 'not verified'}")
+    if as_json:
+        sys.stdout.write(verdict.as_json())
+    elif output is None:
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in verdict.lines()))
+
+
+def _verdict(replay: Replay, settings: LimeSettings, console: Console) -> Verdict:
+    """Load, read, explain and compare; a model that is another one is not even opened."""
+    from limecli.cli.run import Run
+    from limecli.report.verdict import Verdict
+
+    load, report = replay.load_options(), replay.report
+    told = (report.path, replay.kind, settings.engine)
+    changed = _model_differences(replay, console)
+    if not changed:
+        run = Run(replay.model, console, load)
+        changed = _hash_difference("model", report.model["sha256"], run.predictor.sha256)
+        if _unguarded(replay):
+            changed = ()
+    if changed:
+        return Verdict(*told, changed, _not_compared(report), _other_versions(report.versions))
+    prepared = replay.prepare(run)
+    labels = replay.labels(run.predictor)
+    settings = replace(settings, labels=labels)
+    moved = _background_differences(report, prepared.background)
+    explained = run.explain(prepared, settings)
+    compared = _compared(replay, explained, run)
+    return Verdict(*told, moved, compared, _other_versions(report.versions))
+
+
+def _model_differences(replay: Replay, console: Console) -> tuple[Difference, ...]:
+    """Whether the model's file or folder is another one, found before anything in it is opened."""
+    from limecli.models.interface import ModelFile
+
+    if _unguarded(replay):
+        console.note("the report holds no sha256 of its model: nothing shows whether it changed")
+        return ()
+    file = ModelFile(replay.model)
+    if not (file.is_file or file.is_folder):
+        return ()  # code that the user named: its hash is known once it is imported
+    return _hash_difference("model", replay.report.model["sha256"], file.sha256)
+
+
+def _unguarded(replay: Replay) -> bool:
+    # A model that the report alone names is a file, of which limecli always records the hash.
+    return replay.report.model["sha256"] is None and replay.given.model is not None
+
+
+def _hash_difference(what: str, recorded: str | None, here: str | None) -> tuple[Difference, ...]:
+    from limecli.report.comparison import Difference
+
+    return () if recorded == here else (Difference(f"sha256 of the {what}", recorded, here),)
+
+
+def _background_differences(report: Recorded, here: Background | None) -> tuple[Difference, ...]:
+    from limecli.report.comparison import Difference
+
+    recorded = report.background
+    if recorded is None or here is None:
+        return ()
+    if recorded["source"] == "model" and here.source != "model":
+        return (Difference("source of the background", "the model itself", str(here.path)),)
+    found = [*_hash_difference("background", recorded["sha256"], here.sha256)]
+    if recorded["rows"] != here.rows:
+        found.append(Difference("rows of the background", recorded["rows"], here.rows))
+    return tuple(found)
+
+
+def _not_compared(report: Recorded) -> tuple[Compared, ...]:
+    from limecli.report.comparison import Compared
+
+    return tuple(Compared(item["id"], item["index"], None) for item in report.explanations)
+
+
+def _compared(replay: Replay, explained: Explained, run: Run) -> tuple[Compared, ...]:
+    from limecli.report.comparison import Compared, Difference, compare
+    from limecli.report.json import as_dict
+    from limecli.types import Report
+
+    report, model = replay.report, {"task": run.predictor.task}
+    content = as_dict(Report({}, model, None, {}, explained.results))["explanations"]
+    here = {item["index"]: item for item in content}
+    same_engine = explained.settings.engine == report.settings["engine"]
+    same_name = not (replay.kind == "image" and replay.given.inputs)
+    found = []
+    for item in report.explanations:
+        twin = here.get(item["index"])
+        if twin is not None:
+            found.append(compare(item, twin, same_engine, same_name))
+        elif item["status"] == "skipped" and replay.kind != "tabular":
+            reason = "the report does not hold what was skipped: --input FILE"
+            found.append(Compared(item["id"], item["index"], None, reason=reason))
+        else:
+            gone = Difference("status", "in the input", "not in the input")
+            found.append(Compared(item["id"], item["index"], False, differences=(gone,)))
+    return tuple(found)
+
+
+def _other_versions(
+    recorded: Mapping[str, str],
+) -> dict[str, tuple[str | None, str | None]]:
+    """Recorded packages whose version here is another."""
+    from limecli.report.provenance import provenance
+
+    now = provenance((), datetime.now(UTC), 0.0)
+    here = {"limecli": now["limecli"], **now["versions"]}
+    pairs = {name: (told, here.get(name) or _installed(name)) for name, told in recorded.items()}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _installed(name: str) -> str | None:
+    from limecli.models.versions import installed_version
+
+    try:
+        return installed_version(name)
+    except ValueError:  # a report may call a package anything, "" too
+        return None
+
+
+def _tell_versions(verdict: Verdict, console: Console) -> None:
+    if verdict.versions:
+        each = ", ".join(
+            f"{name} {recorded} ({here or 'not'} here)"
+            for name, (recorded, here) in verdict.versions.items()
+        )
+        console.note(f"the report was made with other versions: {each}")

@@ -1,0 +1,140 @@
+"""What came of computing a report again: for programs, and for a terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from limecli.report.comparison import TOLERANCE, Compared, Difference
+from limecli.report.words import clean
+
+_SCHEMA_VERSION = 1
+_SHOWN = 80  # characters of a recorded value
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The comparison of a whole report. `differences` are those of the model and the background.
+
+    `versions` maps each package that is another one here to (recorded, here).
+    """
+
+    report: str
+    kind: str
+    against: str
+    differences: tuple[Difference, ...]
+    explanations: tuple[Compared, ...]
+    versions: Mapping[str, tuple[str | None, str | None]]
+
+    @property
+    def verified(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differences and all(
+            item.verified is not False for item in self.explanations
+        )
+
+    @property
+    def largest(self) -> float | None:
+        """The largest difference of all numbers; None when none was compared."""
+        found = [item.largest for item in self.explanations if item.largest is not None]
+        return max(found, default=None)
+
+    def as_json(self) -> str:
+        """The verdict for programs, in plain ASCII."""
+        content = {
+            "schema_version": _SCHEMA_VERSION,
+            "report": self.report,
+            "against": self.against,
+            "tolerance": TOLERANCE,
+            "verified": self.verified,
+            "largest_difference": self.largest,
+            "versions": {name: list(pair) for name, pair in self.versions.items()},
+            "differences": [asdict(item) for item in self.differences],
+            "explanations": [_as_dict(item) for item in self.explanations],
+        }
+        return json.dumps(content, allow_nan=False, indent=2) + "\n"
+
+    def lines(self) -> Iterator[str]:
+        """The verdict for a reader: a line for each explanation, what differs below it."""
+        yield f" {clean(self.report)}   computed again with the engine {self.against}"
+        yield ""
+        for difference in self.differences:
+            yield f"  {_sentence(difference)}"
+        if self.differences:
+            yield ""
+        if not all(item.verified is None and not item.reason for item in self.explanations):
+            yield from self._table()
+            yield ""
+        yield f"  {self._last_line()}"
+
+    def _table(self) -> Iterator[str]:
+        from rich.cells import cell_len
+
+        names = [clean(self._name(item)) for item in self.explanations]
+        width = max(map(cell_len, [*names, "explanation"]))
+        yield f"  {'explanation':<{width}}  largest difference"
+        for name, item in zip(names, self.explanations, strict=True):
+            largest = "-" if item.largest is None else _number(item.largest)
+            padding = " " * (width - cell_len(name))
+            yield f"  {name}{padding}  {largest:<18}  {_word(item)}"
+            for difference in item.differences:
+                yield f"    {_sentence(difference)}"
+
+    def _name(self, item: Compared) -> str:
+        return f"{ {'tabular': 'row', 'image': 'picture'}.get(self.kind, 'text') } {item.id}"
+
+    def _last_line(self) -> str:
+        count = len(self.explanations)
+        if self.verified:
+            again = sum(item.verified is True for item in self.explanations)
+            number = "" if self.largest is None else f"; largest difference {_number(self.largest)}"
+            every = "" if count == again else f" of {count}"
+            plural = "" if count == 1 else "s"
+            return f"verified: {again}{every} explanation{plural}{number}, tolerance {TOLERANCE:g}"
+        wrong = sum(item.verified is False for item in self.explanations)
+        if wrong == 0:
+            what = " and ".join(item.what.removeprefix("sha256 of ") for item in self.differences)
+            return f"not verified: {what} differ{'s' if len(self.differences) == 1 else ''}"
+        return f"not verified: {wrong} of {count} differ by more than the tolerance {TOLERANCE:g}"
+
+
+def _as_dict(item: Compared) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "index": item.index,
+        "verified": item.verified,
+        "largest_difference": item.largest,
+        "differences": [asdict(difference) for difference in item.differences],
+        **({"reason": item.reason} if item.reason else {}),
+    }
+
+
+def _word(item: Compared) -> str:
+    if item.verified is None:
+        return clean(f"not compared: {item.reason}")
+    if not item.verified:
+        return "differs"
+    return "skipped again" if item.largest is None else "verified"
+
+
+def _number(difference: float) -> str:
+    return f"{difference:.1e}" if difference else "0"
+
+
+def _sentence(item: Difference) -> str:
+    where = f"{item.label}: " if item.label is not None else ""
+    of = f" of {item.feature}" if item.feature is not None else ""
+    return clean(
+        f"{where}{item.what}{of}: {_shown(item.recorded)} in the report, {_shown(item.here)} here"
+    )
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return repr(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
