@@ -67,7 +67,7 @@ class Image:
             composer = Composer(image, hidden_picture(image, found, settings.hide_color), found)
         outputs = self._predicted(model, composer, shown)
         with model.clock.phase("fit"):
-            samples = WeightedSamples(shown.T, self._weights(shown), binary=True)
+            samples = WeightedSamples(shown.T, self._weights(shown))
             first = np.ones(found.count)
             k = settings.num_features or found.count
             fits = {

@@ -194,13 +194,13 @@ class Tabular:
             z[:, 0] = True
             by_count = kernel(binary_distances(len(z), settings.distance_metric), width)
             weights = by_count[z.sum(axis=0, dtype=np.uint16)]
-            return WeightedSamples(z, weights, binary=True), np.ones(len(z))
+            return WeightedSamples(z, weights), np.ones(len(z))
         draws.rows[0] = instance.payload
         scaled = (draws.rows - space.means) / space.scales
         for j in space.categorical:
             scaled[:, j] = draws.rows[:, j] == instance.payload[j]
         weights = kernel(distances_to_first(scaled, settings.distance_metric), width)
-        return WeightedSamples(scaled.T, weights, binary=False), scaled[0]
+        return WeightedSamples(scaled.T, weights), scaled[0]
 
     def _fits(
         self,

@@ -60,7 +60,7 @@ class Text:
             kept = draw_words(generator(settings.seed), len(tokens.words), settings.num_samples)
         outputs = model.distinct(_texts(model, tokens, kept))
         with model.clock.phase("fit"):
-            samples = WeightedSamples(kept.T, self._weights(kept), binary=True)
+            samples = WeightedSamples(kept.T, self._weights(kept))
             first = np.ones(len(tokens.words))
             k = settings.num_features or len(first)
             fits = {

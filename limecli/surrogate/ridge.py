@@ -16,41 +16,33 @@ if TYPE_CHECKING:
 class WeightedSamples:
     """Interpretable samples and their weights, ready for any number of fits.
 
-    `z` is `[n_features, n]` (0 and 1, or numbers when `binary` is False), `weights` is `float[n]`.
-    With S = z sqrt(w), centred, the normal equations of a ridge on the features J are
-    (S_J S_J' + alpha I) beta = S_J r: every label, subset and alpha shares S S'.
+    `z` is `[n_features, n]`, `weights` is `float[n]`. With S = sqrt(w) (z - mean) and r likewise,
+    the normal equations of a ridge on the features J are (S_J S_J' + alpha I) beta = S_J r: every
+    label, subset and alpha shares S S'.
     """
 
-    def __init__(self, z: NDArray[Any], weights: FloatArray, *, binary: bool) -> None:
+    def __init__(self, z: NDArray[Any], weights: FloatArray) -> None:
         self.z, self.weights = z, weights
         self.n_features = len(z)
-        self._roots: FloatArray = np.sqrt(weights)
         self.total = float(weights.sum())
-        if binary:
-            # Centring afterwards saves two passes, and loses no digits where z is 0 or 1.
-            self._scaled = z * self._roots
-            self._means = self._offset = (self._scaled @ self._roots) / self.total
-        else:
-            self._means = (z @ weights) / self.total
-            self._scaled = (z - self._means[:, None]) * self._roots
-            self._offset = np.zeros(self.n_features)
+        self._roots: FloatArray = np.sqrt(weights)
+        self._scaled: FloatArray = z.astype(np.float64)
+        self.means: FloatArray = (self._scaled @ weights) / self.total
+        self._scaled -= self.means[:, None]
+        self._scaled *= self._roots
 
     @cached_property
     def gram(self) -> FloatArray:
         """`float[n_features, n_features]`: weighted covariances times the sum of the weights."""
-        gram: FloatArray = self._scaled @ self._scaled.T
-        gram -= self.total * np.outer(self._offset, self._offset)
-        return gram
+        return np.asarray(self._scaled @ self._scaled.T)
 
     def target(self, outputs: FloatArray) -> Target:
         """One label's outputs, `float[n]`, ready to be fitted."""
         return Target(self, outputs)
 
-    def centred_products(self, residuals: FloatArray) -> FloatArray:
+    def products(self, residuals: FloatArray) -> FloatArray:
         """S r for r = sqrt(w) (y - mean)."""
-        products: FloatArray = self._scaled @ residuals
-        products -= self._offset * (self._roots @ residuals)
-        return products
+        return np.asarray(self._scaled @ residuals)
 
     def residuals(self, outputs: FloatArray) -> tuple[float, FloatArray]:
         """The weighted mean of y, and sqrt(w) (y - mean)."""
@@ -58,14 +50,8 @@ class WeightedSamples:
         return mean, self._roots * (outputs - mean)
 
     def explained(self, features: NDArray[np.intp], coefficients: FloatArray) -> FloatArray:
-        """sqrt(w) times the centred surrogate's part, `float[n]`."""
-        part: FloatArray = coefficients @ self._scaled[features]
-        part -= float(coefficients @ self._offset[features]) * self._roots
-        return part
-
-    def means(self, features: NDArray[np.intp]) -> FloatArray:
-        """Weighted means of some features."""
-        return np.asarray(self._means[features])
+        """What a surrogate makes of r, `float[n]`."""
+        return np.asarray(coefficients @ self._scaled[features])
 
     @cached_property
     def rows(self) -> FloatArray:
@@ -84,14 +70,14 @@ class Target:
     @cached_property
     def products(self) -> FloatArray:
         """`float[n_features]`: weighted covariances with each feature, times the weights' sum."""
-        return self.samples.centred_products(self._residuals)
+        return self.samples.products(self._residuals)
 
     def ridge(self, features: NDArray[np.intp], alpha: float) -> tuple[float, FloatArray]:
         """Intercept and coefficients on some features; the intercept is not penalised."""
         block = self.samples.gram[np.ix_(features, features)]
         block.flat[:: len(features) + 1] += alpha
         coefficients = np.asarray(np.linalg.solve(block, self.products[features]), np.float64)
-        return self.mean - float(self.samples.means(features) @ coefficients), coefficients
+        return self.mean - float(self.samples.means[features] @ coefficients), coefficients
 
     def r2(self, features: NDArray[np.intp], coefficients: FloatArray) -> float | None:
         """Weighted R² of a fit; None where the outputs of all weighted samples are the same."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _TIE = 1e-10  # scores closer than this are told apart by rounding alone
 _SINGULAR = 1e-10  # a pivot below this share of its variance
+_CONSTANT = 1e-13  # a standard deviation below this share of the mean is rounding
 _HIGHEST_ALPHA = 0.01  # lime's
 
 
@@ -66,13 +67,15 @@ def _forward(target: Target, k: int) -> NDArray[np.intp]:
     of Gram matrix and products once the chosen features are swept out.
     """
     a, b = target.samples.gram.copy(), target.products.copy()
+    samples = target.samples
     variances = a.diagonal().copy()
+    least = np.maximum(_SINGULAR * variances, samples.total * (_CONSTANT * samples.means) ** 2)
     free = np.ones(len(b), np.bool_)
     chosen: list[int] = []
     singular = False
     while len(chosen) < k:
         pivots = a.diagonal()
-        sound = free & (pivots > np.maximum(_SINGULAR * variances, 1e-12))
+        sound = free & (pivots > least)
         gains = np.where(sound, b * b / np.where(sound, pivots, 1.0), np.where(free, 0.0, -np.inf))
         tied = np.flatnonzero(gains >= gains.max() - _TIE * target.total_squares)
         if singular:

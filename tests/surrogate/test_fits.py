@@ -45,7 +45,7 @@ def test_equal_to_lime(seed, n, d, k, binary, method):
     intercept, pairs, score, local = lime.explain_instance_with_data(
         z, y[:, None], distances, 0, k, feature_selection=method
     )
-    samples = WeightedSamples(z.T, kernel(distances, width), binary=binary)
+    samples = WeightedSamples(z.T, kernel(distances, width))
     found = fit(samples, y, z[0], method, k)
     assert [j for j, _ in found.pairs] == [j for j, _ in pairs]
     assert [w for _, w in found.pairs] == pytest.approx([w for _, w in pairs], abs=1e-9)
@@ -59,7 +59,7 @@ def test_a_linear_model_has_its_own_weights():
     rng = np.random.default_rng(0)
     z = rng.integers(0, 2, (20000, 4)).astype(float)
     y = 0.3 + z @ [0.5, -0.25, 0.0, 1.0]
-    found = fit(WeightedSamples(z.T, np.ones(20000), binary=True), y, z[0], "none", 4)
+    found = fit(WeightedSamples(z.T, np.ones(20000)), y, z[0], "none", 4)
     assert dict(found.pairs) == pytest.approx({0: 0.5, 1: -0.25, 2: 0.0, 3: 1.0}, abs=1e-3)
     assert found.intercept == pytest.approx(0.3, abs=1e-3)
     assert found.r2 == pytest.approx(1.0, abs=1e-6)
@@ -68,7 +68,7 @@ def test_a_linear_model_has_its_own_weights():
 def test_one_gram_matrix_serves_every_label_and_subset():
     z, y, distances = data(1, 300, 6, binary=True)
     weights = kernel(distances, 2.0)
-    samples = WeightedSamples(z.T, weights, binary=True)
+    samples = WeightedSamples(z.T, weights)
     for outputs in (y, y**2, np.sin(y)):
         for features in ([0], [5, 1], [0, 1, 2, 3, 4, 5]):
             intercept, coefficients = samples.target(outputs).ridge(np.array(features), 1.0)
@@ -87,7 +87,7 @@ def test_ties_are_decided_as_lime_decides_them(monkeypatch):
     monkeypatch.setattr(
         selection, "_ask_sklearn", lambda *args: asked.append(args[2].tolist()) or ask(*args)
     )
-    samples = WeightedSamples(z.T, kernel(distances, 2.0), binary=True)
+    samples = WeightedSamples(z.T, kernel(distances, 2.0))
     found = selection.select(samples.target(y), z[0], "forward_selection", 2)
     lime = LimeBase(partial(kernel, width=2.0))
     expected = lime.forward_selection(z, y, kernel(distances, 2.0), 2)
@@ -97,7 +97,7 @@ def test_ties_are_decided_as_lime_decides_them(monkeypatch):
 
 def test_a_constant_model_has_no_weights_and_no_fit():
     z, _, distances = data(3, 50, 4, binary=True)
-    samples = WeightedSamples(z.T, kernel(distances, 2.0), binary=True)
+    samples = WeightedSamples(z.T, kernel(distances, 2.0))
     found = fit(samples, np.full(50, 0.1), z[0], "highest_weights", 3)
     assert found.pairs == ((0, 0.0), (1, 0.0), (2, 0.0))
     assert found.r2 is None
