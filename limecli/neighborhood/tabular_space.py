@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ class TabularSpace:
     @cached_property
     def normals(self) -> dict[int, BinNormals]:
         """The truncated normals of the columns of numbers."""
-        return {j: BinNormals(c) for j, c in enumerate(self._columns) if c.continuous}
+        return bin_normals(self._columns)
 
     def codes(self, rows: FloatArray) -> NDArray[np.integer]:
         """`int[n, n_features]`: the bin or category of each value of `float[n, n_features]`.
@@ -80,6 +81,7 @@ def _cumulated(shares: Sequence[float]) -> FloatArray:
     return cumulated
 
 
+@dataclass(frozen=True)
 class BinNormals:
     """The normals of a column's bins, cut off at the edges of each bin.
 
@@ -87,29 +89,27 @@ class BinNormals:
     `wide` says where a and b differ; elsewhere lime takes a itself, `narrow_value`, which is near 0
     whatever the bin's only value is. The code of a missing number is not wide, its value is NaN.
     `all_wide` says that the background has values in wide bins only.
+
+    Phi(a) is `start`, Phi(b) - Phi(a) is `mass`. In the right half, where `mirrored`, both are
+    taken of the mirror image, so that small probabilities keep their digits; where they underflow
+    nevertheless the bin is `far`.
     """
 
-    def __init__(self, column: Column) -> None:
-        mins, maxs, means, stds = (
-            np.array(numbers) for numbers in (column.mins, column.maxs, column.means, column.stds)
-        )
-        a, b = (mins - means) / stds, (maxs - means) / stds
-        self.wide = np.append(a != b, False)
-        self.all_wide = bool(self.wide[np.array(column.feature_values).astype(int)].all())
-        self.narrow_value = np.append(a, np.nan)
-        self._a, self._b, self._means, self._stds = a, b, means, stds
-        self._set_up_masses()
+    a: FloatArray
+    b: FloatArray
+    means: FloatArray
+    stds: FloatArray
+    start: FloatArray
+    mass: FloatArray
+    mirrored: NDArray[np.bool_] | None
+    far: NDArray[np.bool_] | None
+    wide: NDArray[np.bool_]
+    all_wide: bool
 
-    def _set_up_masses(self) -> None:
-        from scipy.special import ndtr
-
-        # In the right half the mirror image is taken: small probabilities keep their digits.
-        self._mirrored = self._a >= 0
-        low = np.where(self._mirrored, -self._b, self._a)
-        high = np.where(self._mirrored, -self._a, self._b)
-        self._start = ndtr(low)
-        self._mass = ndtr(high) - self._start
-        self._far = self.wide[:-1] & (self._mass < _LEAST_MASS)
+    @property
+    def narrow_value(self) -> FloatArray:
+        """By code, what lime takes where a bin is not wide."""
+        return np.append(self.a, np.nan)
 
     def quantile(self, bins: NDArray[np.intp], uniform: FloatArray) -> FloatArray:
         """The value of each bin's truncated normal at `uniform`, both `[n]`.
@@ -118,21 +118,51 @@ class BinNormals:
         """
         from scipy.special import ndtri
 
-        mirrored = self._mirrored[bins] if self._mirrored.any() else None
+        mirrored = None if self.mirrored is None else self.mirrored[bins]
         z: FloatArray = uniform if mirrored is None else np.where(mirrored, 1.0 - uniform, uniform)
-        z = z * self._mass.take(bins)
-        z += self._start.take(bins)
+        z = z * self.mass.take(bins)
+        z += self.start.take(bins)
         ndtri(z, out=z)
         if mirrored is not None:
             np.negative(z, out=z, where=mirrored)
-        if self._far.any():
-            self._ask_scipy(z, bins, uniform)
-        z *= self._stds.take(bins)
-        z += self._means.take(bins)
+        if self.far is not None:
+            self._ask_scipy(z, self.far[bins], bins, uniform)
+        z *= self.stds.take(bins)
+        z += self.means.take(bins)
         return z
 
-    def _ask_scipy(self, z: FloatArray, bins: NDArray[np.intp], uniform: FloatArray) -> None:
+    def _ask_scipy(
+        self, z: FloatArray, far: NDArray[np.bool_], bins: NDArray[np.intp], uniform: FloatArray
+    ) -> None:
         from scipy.stats import truncnorm
 
-        far = self._far[bins]
-        z[far] = truncnorm.ppf(uniform[far], self._a[bins[far]], self._b[bins[far]])
+        z[far] = truncnorm.ppf(uniform[far], self.a[bins[far]], self.b[bins[far]])
+
+
+def bin_normals(columns: Sequence[Column]) -> dict[int, BinNormals]:
+    """The normals of all columns of numbers, by column; computed for all at once."""
+    from scipy.special import ndtr
+
+    numbers = [(j, column) for j, column in enumerate(columns) if column.continuous]
+    mins, maxs, means, stds = (
+        np.array([x for _, column in numbers for x in getattr(column, name)])
+        for name in ("mins", "maxs", "means", "stds")
+    )
+    a, b = (mins - means) / stds, (maxs - means) / stds
+    mirrored = a >= 0
+    start = ndtr(np.where(mirrored, -b, a))
+    mass = ndtr(np.where(mirrored, -a, b)) - start
+    wide = a != b
+    far = wide & (mass < _LEAST_MASS)
+    found, end = {}, 0
+    for j, column in numbers:
+        bins = slice(end, end := end + len(column.means))
+        occurring = np.append(wide[bins], False)
+        found[j] = BinNormals(
+            a[bins], b[bins], means[bins], stds[bins], start[bins], mass[bins],
+            mirrored[bins] if mirrored[bins].any() else None,
+            far[bins] if far[bins].any() else None,
+            occurring,
+            all(occurring[int(code)] for code in column.feature_values),
+        )  # fmt: skip
+    return found

@@ -17,7 +17,7 @@ from limecli.neighborhood.lime_stream import (
     draw_words,
     generator,
 )
-from limecli.neighborhood.tabular_space import BinNormals, TabularSpace
+from limecli.neighborhood.tabular_space import TabularSpace, bin_normals
 from limecli.types import Column
 
 
@@ -71,9 +71,9 @@ def test_rows_drawn_from_normals(tmp_path, around):
 def bins(means, stds, mins, maxs):
     codes = tuple(float(j) for j in range(len(means)))
     shares = tuple(1 / len(means) for _ in means)
-    return BinNormals(
-        Column("x", None, codes, shares, 0.0, 1.0, tuple(maxs[:-1]), means, stds, mins, maxs)
-    )
+    edges = tuple(maxs[:-1])
+    column = Column("x", None, codes, shares, 0.0, 1.0, edges, means, stds, mins, maxs)
+    return bin_normals([column])[0]
 
 
 @pytest.mark.parametrize(
