@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from limecli.explainers.interface import Progress
 from limecli.types import LimeSettings, Predictor
 
 if TYPE_CHECKING:
-    from limecli.types import FloatArray, IntArray
+    from numpy.typing import NDArray
+
+    from limecli.types import FloatArray
 
 DEFAULT_BATCH = {"tabular": 16384, "image": 32, "text": 512}
 DEFAULT_MEMORY = 64 << 20
@@ -26,6 +28,13 @@ def batch_size_for(settings: LimeSettings, sample_bytes: int) -> int:
     if settings.max_memory is None:
         return most
     return max(1, min(most, settings.max_memory // max(1, sample_bytes)))
+
+
+class Distinct(NamedTuple):
+    """Rows without their repetitions: `first[place[i]]` is the first row that equals row i."""
+
+    first: NDArray[np.intp]
+    place: NDArray[np.intp]
 
 
 class BatchedModel:
@@ -73,10 +82,23 @@ class BatchedModel:
         found = distinct_rows(rows[1:])
         if found is None:
             return self(rows)
-        first, inverse = found
-        outputs = self(np.vstack([rows[:1], rows[1:][first]]))
+        outputs = self(np.vstack([rows[:1], rows[1:][found.first]]))
         self._progress(len(rows) - len(outputs))
-        return np.asarray(outputs[np.append(0, inverse + 1)])
+        return np.asarray(outputs[np.append(0, found.place + 1)])
+
+    def distinct_masks(
+        self, masks: NDArray[np.bool_], compose: Callable[[NDArray[np.bool_]], Any]
+    ) -> FloatArray:
+        """As a call, for inputs that `compose` makes of masks, of equal ones the first only."""
+        found = distinct_masks(masks)
+
+        def timed(batch: NDArray[np.bool_]) -> Any:
+            with self.clock.phase("compose"):
+                return compose(batch)
+
+        outputs = self.composed(masks[found.first], timed)
+        self._progress(len(masks) - len(outputs))
+        return np.asarray(outputs[found.place])
 
     def distinct(self, texts: Iterable[str]) -> FloatArray:
         """As a call, each distinct text predicted once, and no more than a batch kept."""
@@ -108,22 +130,28 @@ def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def distinct_rows(rows: FloatArray) -> tuple[IntArray, IntArray] | None:
-    """The first of each set of equal rows, and for each row which of these it equals.
+def distinct_rows(rows: FloatArray) -> Distinct | None:
+    """The distinct ones among `float[n, d]`.
 
-    None when no two rows of `float[n, d]` are equal, which costs one product to find out: equal
-    rows have equal projections.
+    None when no two rows are equal, which costs one product to find out: equal rows have equal
+    projections.
     """
     # Missing values are equal to each other. The multipliers have no simple ratios.
     projected = np.nan_to_num(rows, nan=0.5) @ np.sqrt(np.arange(2.0, 2.0 + rows.shape[1]))
-    _, first, inverse = np.unique(projected, return_index=True, return_inverse=True)
-    if len(first) == len(rows):
+    if len(np.unique(projected)) == len(rows):
         return None
-    if not np.array_equal(rows[first][inverse], rows, equal_nan=True):
-        _, first, inverse = np.unique(
-            np.nan_to_num(rows, nan=np.inf), axis=0, return_index=True, return_inverse=True
-        )
+    return _distinct(np.nan_to_num(rows, nan=np.inf))
+
+
+def distinct_masks(masks: NDArray[np.bool_]) -> Distinct:
+    """The distinct ones among `bool[n, d]`."""
+    return _distinct(np.packbits(masks, axis=1))
+
+
+def _distinct(rows: NDArray[Any]) -> Distinct:
+    keys = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.itemsize * rows.shape[1])))
+    _, first, inverse = np.unique(keys.ravel(), return_index=True, return_inverse=True)
     order = np.argsort(first)  # in the order of their first occurrence
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    return first[order], place[inverse.ravel()]
+    return Distinct(first[order], place[inverse])

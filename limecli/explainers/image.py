@@ -14,7 +14,7 @@ from limecli.explainers.assemble import (
     scores,
     surrogates,
 )
-from limecli.explainers.batches import BatchedModel, batch_size_for, distinct_rows
+from limecli.explainers.batches import BatchedModel, batch_size_for
 from limecli.explainers.composition import Composer, hidden_picture
 from limecli.explainers.interface import Progress, one_by_one
 from limecli.explainers.segmentation import segmentation_notes, superpixels
@@ -27,7 +27,7 @@ from limecli.types import Background, Explanation, Instance, LimeSettings, Predi
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from limecli.types import ByteArray, FloatArray
+    from limecli.types import FloatArray
 
 _BYTES_A_VALUE = 9  # as a byte, and twice in single precision while it is preprocessed
 
@@ -65,7 +65,7 @@ class Image:
             shown = draw_superpixels(generator(settings.seed), found.count, settings.num_samples)
         with model.clock.phase("compose"):
             composer = Composer(image, hidden_picture(image, found, settings.hide_color), found)
-        outputs = self._predicted(model, composer, shown)
+        outputs = model.distinct_masks(shown, composer)
         with model.clock.phase("fit"):
             samples = WeightedSamples(shown.T, self._weights(shown))
             first = np.ones(found.count)
@@ -84,22 +84,6 @@ class Image:
             notes=segmentation_notes(found, settings),
             phases=model.clock.seconds,
         )
-
-    def _predicted(
-        self, model: BatchedModel, composer: Composer, shown: NDArray[np.bool_]
-    ) -> FloatArray:
-        """`float[n, n_outputs]`; rows that show the same superpixels are predicted once."""
-
-        def compose(rows: NDArray[np.bool_]) -> ByteArray:
-            with model.clock.phase("compose"):
-                return composer(rows)
-
-        found = distinct_rows(shown.astype(np.float64))
-        if found is None:
-            return model.composed(shown, compose)
-        first, place = found
-        self._progress(len(shown) - len(first))
-        return model.composed(shown[first], compose)[place]
 
     def _weights(self, shown: NDArray[np.bool_]) -> FloatArray:
         settings = self.settings

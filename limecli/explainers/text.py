@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray
 
 _BYTES_A_CHARACTER = 8  # as Python holds it, and as the model cuts it up
-_COMPOSED = 64  # texts that are made at a time
 _LIMES_SCALE = 100.0  # lime multiplies distances between texts
 
 
@@ -58,7 +57,7 @@ class Text:
         with model.clock.phase("draw"):
             tokens = Tokens(instance, settings)
             kept = draw_words(generator(settings.seed), len(tokens.words), settings.num_samples)
-        outputs = model.distinct(_texts(model, tokens, kept))
+        outputs = _predicted(model, tokens, kept)
         with model.clock.phase("fit"):
             samples = WeightedSamples(kept.T, self._weights(kept))
             first = np.ones(len(tokens.words))
@@ -84,12 +83,8 @@ class Text:
         return np.asarray(by_count[kept.sum(axis=1)])
 
 
-def _texts(model: BatchedModel, tokens: Tokens, kept: NDArray[np.bool_]) -> Iterator[str]:
-    """The text itself, then one for each further row of `bool[n, n_words]`, made as they are asked
-    for: thousands of copies of a long text need not exist at once.
-    """
-    yield tokens.text
-    for start in range(1, len(kept), _COMPOSED):
-        with model.clock.phase("compose"):
-            texts = tokens.without(kept[start : start + _COMPOSED])
-        yield from texts
+def _predicted(model: BatchedModel, tokens: Tokens, kept: NDArray[np.bool_]) -> FloatArray:
+    """`float[n, n_outputs]` for `bool[n, n_words]`; each distinct text is predicted once."""
+    if tokens.may_coincide:
+        return model.distinct(text for mask in kept for text in tokens.without(mask[None]))
+    return model.distinct_masks(kept, tokens.without)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SPLIT = r"\W+"
 _SHOWN = 40
+_TOGETHER = 64  # texts whose characters are looked up at a time
 
 
 def mask_string(settings: LimeSettings) -> str | None:
@@ -74,20 +76,37 @@ class Tokens:
         self._characters = np.frombuffer(data, width)
         self._word_of_character = np.repeat(self._word_of, [len(token) for token in self._tokens])
 
+    @cached_property
+    def may_coincide(self) -> bool:
+        """Whether texts may be equal though other words are gone: words that touch, say."""
+        words = self._word_of >= 0
+        touching = bool((words[1:] & words[:-1]).any())
+        mask = self._mask
+        alike = all(len(word) == 1 for word in self.words) and (mask is None or len(mask) == 1)
+        return (touching and not alike) or mask == "" or mask in self.words
+
     def without(self, kept: NDArray[np.bool_]) -> list[str]:
         """A text for each row of `bool[n, n_words]`, in which the words that it drops are gone."""
         # The last entry, which is that of number -1, stands for what lies between words.
         padded = np.append(kept, np.ones((len(kept), 1), np.bool_), axis=1)
-        if self._mask is not None:
-            # As objects: numpy's own strings lose a NUL at their end.
-            tokens = np.array(self._tokens, dtype=object)
-            mask = np.array(self._mask, dtype=object)
-            return ["".join(np.where(row[self._word_of], tokens, mask)) for row in padded]
+        texts = []
+        for start in range(0, len(padded), _TOGETHER):
+            rows = padded[start : start + _TOGETHER]
+            texts += self._masked(rows) if self._mask is not None else self._removed(rows)
+        if len(texts) and kept[0].all():
+            texts[0] = self.text  # which a split expression with groups does not keep
+        return texts
+
+    def _masked(self, padded: NDArray[np.bool_]) -> list[str]:
+        # As objects: numpy's own strings lose a NUL at their end.
+        tokens, mask = (np.array(x, dtype=object) for x in (self._tokens, self._mask))
+        return ["".join(np.where(row, tokens, mask)) for row in padded.take(self._word_of, axis=1)]
+
+    def _removed(self, padded: NDArray[np.bool_]) -> list[str]:
+        characters, coding = self._characters, self._coding
         return [
-            self._characters[row[self._word_of_character]]
-            .tobytes()
-            .decode(self._coding, "surrogatepass")
-            for row in padded
+            characters.compress(row).tobytes().decode(coding, "surrogatepass")
+            for row in padded.take(self._word_of_character, axis=1)
         ]
 
     def notes(self) -> tuple[str, ...]:

@@ -103,8 +103,8 @@ def draw_words(rng: np.random.RandomState, n_words: int, n: int) -> NDArray[np.b
     removed = rng.randint(1, n_words + 1, n - 1)
     kept = np.ones((n, n_words), np.bool_)
     permutation = rng.permutation  # what `choice` without replacement draws, too
-    for i, size in enumerate(removed.tolist(), start=1):
-        kept[i, permutation(n_words)[:size]] = False
+    for row, size in zip(kept[1:], removed.tolist(), strict=True):
+        row[permutation(n_words)[:size]] = False
     return kept
 
 
