@@ -10,8 +10,8 @@ from contextlib import contextmanager
 class Clock:
     """Adds up seconds by the name of a phase. A phase inside another counts for the inner one."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+    def __init__(self, seconds: dict[str, float] | None = None) -> None:
+        self.seconds = seconds or {}
         self._inner = 0.0
 
     @contextmanager

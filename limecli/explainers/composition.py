@@ -47,7 +47,9 @@ class Composer:
         self._hidden = np.ascontiguousarray(hidden).ravel()
         self._difference = image.ravel() ^ self._hidden
         # The type that `take` would otherwise convert to at every call.
-        self._superpixel = np.repeat(found.labels.ravel(), image.shape[2]).astype(np.intp)
+        self._superpixel = np.repeat(found.labels.ravel(), image.shape[2]).astype(
+            np.intp, copy=False
+        )
 
     def __call__(self, shown: NDArray[np.bool_]) -> ByteArray:
         """`uint8[n, h, w, c]` for each row of `bool[n, n_superpixels]`."""

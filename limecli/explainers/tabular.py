@@ -7,7 +7,8 @@ row, as always here, one neighborhood and its predictions serve every row of a c
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,16 @@ _NOT_ROW_WISE = (
     "the model's answers depend on the other rows of a batch, or change from call to call: each row"
     " gets a neighborhood of its own"
 )
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """A neighborhood's outputs as `float[n_outputs, n]`, and what they cost."""
+
+    by_label: FloatArray
+    rows: RowWise
+    calls: int
+    phases: dict[str, float]
 
 
 class Tabular:
@@ -77,7 +88,12 @@ class Tabular:
     def _around(self) -> bool:
         return bool(self.settings.sample_around_instance)
 
-    def _draw(self, centre: FloatArray | None = None) -> TabularDraws:
+    @cached_property
+    def _draws(self) -> TabularDraws:
+        """The neighborhood of every row; row 0 is for the row to explain."""
+        return self._draw(None)
+
+    def _draw(self, centre: FloatArray | None) -> TabularDraws:
         settings = self.settings
         trees = 0
         if settings.discretizer == "entropy":
@@ -87,6 +103,17 @@ class Tabular:
             return draw_bins(rng, self._space, settings.num_samples)
         return draw_normals(rng, self._space, settings.num_samples, centre)
 
+    @cached_property
+    def _shared(self) -> _Shared:
+        """What the model says of the neighborhood, for every row of every call."""
+        model = self._model()
+        with model.clock.phase("draw"):
+            draws = self._draws
+            draws.rows[0] = draws.rows[1]  # any row that the model takes
+        outputs = self._predicted(model, draws.rows)
+        rows = RowWise(model.silent(), draws.rows, outputs)
+        return _Shared(np.ascontiguousarray(outputs.T), rows, model.calls, model.clock.seconds)
+
     def _model(self) -> BatchedModel:
         return BatchedModel(self._predictor, self._batch_size, self._progress)
 
@@ -95,7 +122,7 @@ class Tabular:
         self._check(instance)
         model = self._model()
         with model.clock.phase("draw"):
-            draws = self._draw(instance.payload if self._around else None)
+            draws = self._draw(instance.payload) if self._around else self._draws
             draws.rows[0] = instance.payload
         outputs = self._predicted(model, draws.rows)
         answer = outputs[0]
@@ -111,31 +138,25 @@ class Tabular:
 
     def _together(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
         """Rows that share one neighborhood, where the model answers for each row by itself."""
-        model = self._model()
-        with model.clock.phase("draw"):
-            draws = self._draw()
-            draws.rows[0] = draws.rows[1]  # holds the place of the row to explain
-        outputs = self._predicted(model, draws.rows)
-        calls = model.calls
-        rows = RowWise(model.silent(), draws.rows, outputs)
-        if not rows.sound:
+        shared = self._shared
+        if not shared.rows.sound:
             yield from one_by_one(instances, self._of_its_own)
             return
-        by_label = np.ascontiguousarray(outputs.T)
-        clock = model.clock
+        clock = Clock(shared.phases.copy())  # what rows share counts for the first of them
+        shared.phases.clear()
         for start in range(0, len(instances), _TOGETHER):
             chunk = instances[start : start + _TOGETHER]
             with clock.phase("model"):
-                answers = self._answers(rows, chunk)
+                answers = self._answers(shared.rows, chunk)
             with clock.phase("fit"):
-                fits = self._shared_fits(draws, chunk, by_label, answers)
+                fits = self._shared_fits(chunk, shared.by_label, answers)
             for instance, answer, found in zip(chunk, answers, fits, strict=True):
                 self._progress(1)
                 if isinstance(answer, Skipped):
                     yield answer
                     continue
-                yield self._explanation(instance, answer, found, calls, clock.seconds)
-                clock = Clock()  # what rows share counts for the first of them
+                yield self._explanation(instance, answer, found, shared.calls, clock.seconds)
+                clock = Clock()
 
     def _predicted(self, model: BatchedModel, rows: FloatArray) -> FloatArray:
         """`float[n, n_outputs]`; equal rows are predicted once."""
@@ -160,7 +181,6 @@ class Tabular:
 
     def _shared_fits(
         self,
-        draws: TabularDraws,
         instances: Sequence[Instance],
         by_label: FloatArray,
         answers: Sequence[FloatArray | Skipped],
@@ -168,7 +188,7 @@ class Tabular:
         """Fits of each row. Rows in the same bins have the same z, weights and Gram matrix."""
         found: list[dict[int, Fit]] = [{} for _ in instances]
         for members in self._cells(instances):
-            samples, first = self._samples(draws, instances[members[0]])
+            samples, first = self._samples(self._draws, instances[members[0]])
             for i in members:
                 answer = answers[i]
                 if not isinstance(answer, Skipped):

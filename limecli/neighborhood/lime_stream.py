@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray, IntArray
 
 _TREE_SEED_RANGE = 0x7FFFFFFF  # what a scikit-learn tree draws from its generator at fit
+_BLOCK = 16  # columns
 _FEW = 16  # bins, or categories, up to which shares are compared one by one
 _SEGMENTATION_SEEDS = 1000  # lime draws a seed for its segmentation first, used or not
 
@@ -46,15 +47,21 @@ def generator(seed: int, trees: int = 0) -> np.random.RandomState:
 
 def draw_bins(rng: np.random.RandomState, space: TabularSpace, n: int) -> TabularDraws:
     """A bin by its frequency, then a truncated normal inside it (lime_tabular, discretised)."""
-    drawn = [_choice(rng, space, j, n) for j in range(space.n_features)]
-    codes = np.array(drawn, space.code_type)
-    columns = np.empty((space.n_features, n))
-    for j, bins in enumerate(drawn):
-        normals = space.normals.get(j)
-        columns[j] = bins
-        if normals is not None:
-            columns[j, 1:] = _inside(rng, normals, bins[1:])
-    return TabularDraws(np.ascontiguousarray(columns.T), codes)
+    codes = np.empty((space.n_features, n), space.code_type)
+    for j in range(space.n_features):
+        codes[j] = _choice(rng, space, j, n)
+    rows = np.empty((n, space.n_features))
+    block = np.empty((_BLOCK, n))  # columns are made in one piece, and turned while in the cache
+    for start in range(0, space.n_features, _BLOCK):
+        places = range(start, min(start + _BLOCK, space.n_features))
+        for values, j in zip(block, places, strict=False):
+            normals = space.normals.get(j)
+            if normals is None:
+                values[:] = codes[j]
+            else:
+                values[1:] = _inside(rng, normals, codes[j, 1:].astype(np.intp))
+        rows[:, places.start : places.stop] = block[: len(places)].T
+    return TabularDraws(rows, codes)
 
 
 def _inside(rng: np.random.RandomState, normals: BinNormals, bins: NDArray[np.intp]) -> FloatArray:
@@ -85,17 +92,18 @@ def draw_normals(
     return TabularDraws(rows, codes)
 
 
-def _choice(rng: np.random.RandomState, space: TabularSpace, j: int, n: int) -> NDArray[np.intp]:
+def _choice(rng: np.random.RandomState, space: TabularSpace, j: int, n: int) -> NDArray[np.integer]:
     """`rng.choice(values, n, p=frequencies)`, as RandomState computes it."""
     uniform, cumulated = rng.random_sample(n), space.cumulated[j]
+    places: NDArray[np.integer]
     if len(cumulated) > _FEW:
         places = cumulated.searchsorted(uniform, side="right")
     else:
-        counted = np.zeros(n, np.uint8)  # some passes cost less than a search with random branches
+        places = np.zeros(n, np.uint8)  # some passes cost less than a search with random branches
         for share in cumulated[:-1]:
-            counted += uniform >= share
-        places = counted.astype(np.intp)
-    return places if space.consecutive[j] else space.values[j].take(places)
+            places += uniform >= share
+    values = space.values[j]
+    return places if values is None else values.take(places)
 
 
 def draw_words(rng: np.random.RandomState, n_words: int, n: int) -> NDArray[np.bool_]:

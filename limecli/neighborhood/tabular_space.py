@@ -22,8 +22,8 @@ _LEAST_MASS = 1e-280  # below it a bin lies so far out in its normal that probab
 class TabularSpace:
     """What lime's tabular draws need of a background, column by column.
 
-    `values[j]` are the codes that occur in column j (`consecutive[j]`: they are 0, 1, 2 ...),
-    `cumulated[j]` their cumulated shares; `normals[j]` is there for each column of numbers.
+    `values[j]` are the codes that occur in column j, `cumulated[j]` their cumulated shares;
+    `normals[j]` is there for each column of numbers.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -34,11 +34,20 @@ class TabularSpace:
             default=0,
         )
         self.code_type: type[np.integer] = np.uint8 if most < 256 else np.int32
-        self.values = [np.array(c.feature_values).astype(np.intp) for c in columns]
-        self.consecutive = [np.array_equal(v, np.arange(len(v))) for v in self.values]
+        # None where the codes that occur are 0, 1, 2 ...
+        self.values = [
+            None if c.feature_values == tuple(range(len(c.feature_values)))
+            else np.array(c.feature_values).astype(np.intp)
+            for c in columns
+        ]  # fmt: skip
         self.cumulated = [_cumulated(c.feature_frequencies) for c in columns]
         self.means: FloatArray = np.array([c.mean for c in columns])
         self.scales: FloatArray = np.array([c.scale for c in columns])
+        most_edges = max((len(c.bins) for c in columns), default=0)
+        self._edges = np.full((len(columns), most_edges), np.inf)
+        for edges, column in zip(self._edges, columns, strict=True):
+            edges[: len(column.bins)] = column.bins
+        self._missing = np.array([len(c.bins) + 1 for c in columns])
         self.categorical = [j for j, c in enumerate(columns) if not c.continuous]
 
     @cached_property
@@ -51,15 +60,10 @@ class TabularSpace:
 
         Bin j covers (bins[j-1], bins[j]]; a missing number has the code after the last bin.
         """
-        found = np.empty(rows.shape, np.int64)
-        for j, column in enumerate(self._columns):
-            values = rows[:, j]
-            if column.continuous:
-                bins = np.searchsorted(np.array(column.bins), values)
-                found[:, j] = np.where(np.isnan(values), len(column.bins) + 1, bins)
-            else:
-                found[:, j] = values
-        return found
+        bins = (rows[:, :, None] > self._edges).sum(axis=2)
+        found = np.where(np.isnan(rows), self._missing, bins)
+        found[:, self.categorical] = rows[:, self.categorical]
+        return np.asarray(found)
 
     @cached_property
     def never_repeats(self) -> bool:
@@ -157,12 +161,13 @@ def bin_normals(columns: Sequence[Column]) -> dict[int, BinNormals]:
     found, end = {}, 0
     for j, column in numbers:
         bins = slice(end, end := end + len(column.means))
-        occurring = np.append(wide[bins], False)
+        occurring = np.zeros(len(column.means) + 1, np.bool_)
+        occurring[:-1] = wide[bins]
         found[j] = BinNormals(
             a[bins], b[bins], means[bins], stds[bins], start[bins], mass[bins],
             mirrored[bins] if mirrored[bins].any() else None,
             far[bins] if far[bins].any() else None,
             occurring,
-            all(occurring[int(code)] for code in column.feature_values),
+            bool(occurring.take(np.array(column.feature_values, np.intp)).all()),
         )  # fmt: skip
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limecli.surrogate.ridge import WeightedSamples
+from limecli.surrogate.ridge import Target, WeightedSamples
 from limecli.surrogate.selection import select
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def fit(
 
     `first` is z of the instance itself, `method` and `k` say how many features and which.
     """
-    target = samples.target(outputs)
+    target = Target(samples, outputs)
     features = select(target, first, method, k)
     if target.constant:
         zeros = tuple((int(j), 0.0) for j in features)

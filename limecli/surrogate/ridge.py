@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -13,12 +14,15 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray
 
 
+_BLOCK = 1 << 17  # numbers that are worked on at a time, to stay in the cache
+
+
 class WeightedSamples:
     """Interpretable samples and their weights, ready for any number of fits.
 
     `z` is `[n_features, n]`, `weights` is `float[n]`. With S = sqrt(w) (z - mean) and r likewise,
     the normal equations of a ridge on the features J are (S_J S_J' + alpha I) beta = S_J r: every
-    label, subset and alpha shares S S'.
+    label, subset and alpha shares S S'. S itself, eight times as large as z, is never kept.
     """
 
     def __init__(self, z: NDArray[Any], weights: FloatArray) -> None:
@@ -26,23 +30,42 @@ class WeightedSamples:
         self.n_features = len(z)
         self.total = float(weights.sum())
         self._roots: FloatArray = np.sqrt(weights)
-        self._scaled: FloatArray = z.astype(np.float64)
-        self.means: FloatArray = (self._scaled @ weights) / self.total
-        self._scaled -= self.means[:, None]
-        self._scaled *= self._roots
+        sums = np.zeros(self.n_features)
+        for part in self._parts():
+            sums += z[:, part].astype(np.float64) @ weights[part]
+        self.means: FloatArray = sums / self.total
+        self._gram: FloatArray | None = None
 
-    @cached_property
+    def _parts(self) -> Iterator[slice]:
+        step = max(_BLOCK // self.n_features, self.n_features)  # a Gram matrix is added each time
+        for start in range(0, len(self.weights), step):
+            yield slice(start, start + step)
+
+    def _scaled(self, part: slice) -> FloatArray:
+        """S for some samples, `float[n_features, n of part]`."""
+        scaled = self.z[:, part].astype(np.float64)
+        scaled -= self.means[:, None]
+        scaled *= self._roots[part]
+        return scaled
+
+    @property
     def gram(self) -> FloatArray:
-        """`float[n_features, n_features]`: weighted covariances times the sum of the weights."""
-        return np.asarray(self._scaled @ self._scaled.T)
-
-    def target(self, outputs: FloatArray) -> Target:
-        """One label's outputs, `float[n]`, ready to be fitted."""
-        return Target(self, outputs)
+        """S S', `float[n_features, n_features]`: weighted covariances times the weights' sum."""
+        if self._gram is None:
+            self.products(np.zeros(len(self.weights)))
+        return cast("FloatArray", self._gram)
 
     def products(self, residuals: FloatArray) -> FloatArray:
-        """S r for r = sqrt(w) (y - mean)."""
-        return np.asarray(self._scaled @ residuals)
+        """S r for r = sqrt(w) (y - mean). The first call computes the Gram matrix on the way."""
+        products = np.zeros(self.n_features)
+        gram = None if self._gram is not None else np.zeros((self.n_features, self.n_features))
+        for part in self._parts():
+            scaled = self._scaled(part)
+            products += scaled @ residuals[part]
+            if gram is not None:
+                gram += scaled @ scaled.T
+        self._gram = self._gram if gram is None else gram
+        return products
 
     def residuals(self, outputs: FloatArray) -> tuple[float, FloatArray]:
         """The weighted mean of y, and sqrt(w) (y - mean)."""
@@ -51,7 +74,10 @@ class WeightedSamples:
 
     def explained(self, features: NDArray[np.intp], coefficients: FloatArray) -> FloatArray:
         """What a surrogate makes of r, `float[n]`."""
-        return np.asarray(coefficients @ self._scaled[features])
+        part: FloatArray = coefficients @ self.z[features].astype(np.float64)
+        part -= coefficients @ self.means[features]
+        part *= self._roots
+        return part
 
     @cached_property
     def rows(self) -> FloatArray:
@@ -60,17 +86,15 @@ class WeightedSamples:
 
 
 class Target:
-    """One label's outputs and their products with the features."""
+    """One label's outputs, and `products`, `float[n_features]`: their weighted covariances with
+    each feature, times the weights' sum.
+    """
 
     def __init__(self, samples: WeightedSamples, outputs: FloatArray) -> None:
         self.samples, self.outputs = samples, outputs
         self.mean, self._residuals = samples.residuals(outputs)
         self.total_squares = float(self._residuals @ self._residuals)
-
-    @cached_property
-    def products(self) -> FloatArray:
-        """`float[n_features]`: weighted covariances with each feature, times the weights' sum."""
-        return self.samples.products(self._residuals)
+        self.products = samples.products(self._residuals)
 
     def ridge(self, features: NDArray[np.intp], alpha: float) -> tuple[float, FloatArray]:
         """Intercept and coefficients on some features; the intercept is not penalised."""

@@ -445,12 +445,16 @@ def text(quick: bool) -> Iterator[Line]:
 
 def children(rounds: int, *commands: list[str]) -> list[float]:
     """Median CPU seconds of processes that take turns; the first turn is not counted."""
+    # An installed package has its bytecode; here the first turn writes it.
+    written = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     taken = []
     for _ in range(rounds + 1):
         times = []
         for command in commands:
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            subprocess.run(command, check=True, capture_output=True, cwd=tempfile.gettempdir())
+            subprocess.run(
+                command, check=True, capture_output=True, cwd=tempfile.gettempdir(), env=written
+            )
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         taken.append(times)
@@ -517,7 +521,8 @@ predictor = speed.predictor_of(predict_fn, 10)
 settings = speed.replace(speed.image_settings({samples}), batch_size=None)
 speed.registry.load(speed.registry.EXPLAINERS, "limecli-image")
 if {batch}:
-    predict_fn(np.repeat(instance.payload[None], {batch}, axis=0))
+    for start in range(0, {samples}, {batch}):
+        predict_fn(np.repeat(instance.payload[None], min({batch}, {samples} - start), axis=0))
 else:
     speed.limecli(predictor, [instance], settings)
 # ru_maxrss would be the parent's where that was larger
@@ -526,7 +531,7 @@ print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1], 
 
 
 def _peak(samples: int, batch: int) -> tuple[float, int]:
-    """Peak MiB of a child that explains, or predicts one batch, and its largest batch."""
+    """Peak MiB of a child that explains, or predicts so many samples in batches of one picture."""
     code = _CHILD.format(folder=str(Path(__file__).parent), samples=samples, batch=batch)
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     peak, size = done.stdout.split()
@@ -534,11 +539,12 @@ def _peak(samples: int, batch: int) -> tuple[float, int]:
 
 
 def memory(quick: bool) -> Iterator[Line]:
-    """Peak memory of explaining above that of the model on one batch as large as explaining's."""
-    explaining, size = _peak(200 if quick else 1000, 0)
-    plain, _ = _peak(0, size)
+    """Peak memory of explaining above that of the model on batches as large as explaining's."""
+    samples = 200 if quick else 1000
+    explaining, size = _peak(samples, 0)
+    plain, _ = _peak(samples, size)
     above = explaining - plain
-    yield Line(f"peak memory, image 512², above the model on one batch of {size}"
+    yield Line(f"peak memory, image 512², above the model on as many batches of {size}"
                f" ({plain:.0f} MiB)", "", f"{above:.0f} MiB", above, 150 * 1e6 / 2**20,
                "<= 150 MB", None)  # fmt: skip
 

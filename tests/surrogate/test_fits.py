@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 from limecli.neighborhood.kernel import kernel
 from limecli.surrogate import selection
 from limecli.surrogate.fit import fit
-from limecli.surrogate.ridge import WeightedSamples
+from limecli.surrogate.ridge import Target, WeightedSamples
 
 METHODS = ["none", "forward_selection", "highest_weights", "lasso_path"]
 
@@ -71,7 +71,7 @@ def test_one_gram_matrix_serves_every_label_and_subset():
     samples = WeightedSamples(z.T, weights)
     for outputs in (y, y**2, np.sin(y)):
         for features in ([0], [5, 1], [0, 1, 2, 3, 4, 5]):
-            intercept, coefficients = samples.target(outputs).ridge(np.array(features), 1.0)
+            intercept, coefficients = Target(samples, outputs).ridge(np.array(features), 1.0)
             expected = Ridge(alpha=1.0).fit(z[:, features], outputs, sample_weight=weights)
             assert coefficients == pytest.approx(expected.coef_, abs=1e-10)
             assert intercept == pytest.approx(expected.intercept_, abs=1e-10)
@@ -88,7 +88,7 @@ def test_ties_are_decided_as_lime_decides_them(monkeypatch):
         selection, "_ask_sklearn", lambda *args: asked.append(args[2].tolist()) or ask(*args)
     )
     samples = WeightedSamples(z.T, kernel(distances, 2.0))
-    found = selection.select(samples.target(y), z[0], "forward_selection", 2)
+    found = selection.select(Target(samples, y), z[0], "forward_selection", 2)
     lime = LimeBase(partial(kernel, width=2.0))
     expected = lime.forward_selection(z, y, kernel(distances, 2.0), 2)
     assert found.tolist() == expected.tolist()
