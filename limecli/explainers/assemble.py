@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limecli.explainers.batches import DEFAULT_BATCH, DEFAULT_MEMORY
+from limecli.explainers.batches import DEFAULT_MEMORY, default_batch
 from limecli.explainers.conditions import bin_code, condition
 from limecli.surrogate.fit import Fit
 from limecli.types import (
@@ -30,7 +30,7 @@ Describe = Callable[[int], dict[str, Any]]
 """Feature index -> the fields of its Attribution that say what it is."""
 
 
-def resolved(settings: LimeSettings, kernel_width: float) -> LimeSettings:
+def resolved(settings: LimeSettings, kernel_width: float, predictor: Predictor) -> LimeSettings:
     """Settings with lime's defaults filled in; `kernel_width` is the one of this kind."""
     k, selection = settings.num_features, settings.feature_selection
     if selection == "auto":
@@ -39,7 +39,7 @@ def resolved(settings: LimeSettings, kernel_width: float) -> LimeSettings:
         settings,
         kernel_width=kernel_width if settings.kernel_width is None else settings.kernel_width,
         feature_selection=selection,
-        batch_size=settings.batch_size or DEFAULT_BATCH[settings.kind],
+        batch_size=settings.batch_size or default_batch(settings.kind, predictor),
         max_memory=settings.max_memory or (None if settings.batch_size else DEFAULT_MEMORY),
     )
 

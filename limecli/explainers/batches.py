@@ -10,21 +10,29 @@ import numpy as np
 
 from limecli.explainers.clock import Clock
 from limecli.explainers.interface import Progress
-from limecli.types import LimeSettings, Predictor
+from limecli.types import Kind, LimeSettings, Predictor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from limecli.types import FloatArray
 
-DEFAULT_BATCH = {"tabular": 16384, "image": 32, "text": 512}
+_BATCH = {"tabular": 16384, "image": 32, "text": 512}
+_LARGE = 16384
 DEFAULT_MEMORY = 64 << 20
 _SHORT = 64  # characters up to which a text is its own key
 
 
+def default_batch(kind: Kind, predictor: Predictor) -> int:
+    """How many samples a model gets at a time. An estimator takes any number, and pays for each
+    call; a network that reads texts may need much memory for each.
+    """
+    return _LARGE if predictor.fitted is not None else _BATCH[kind]
+
+
 def batch_size_for(settings: LimeSettings, sample_bytes: int) -> int:
     """How many samples of a size may exist at a time: `--batch-size`, and within `--max-memory`."""
-    most = settings.batch_size or DEFAULT_BATCH[settings.kind]
+    most = settings.batch_size or _BATCH[settings.kind]
     if settings.max_memory is None:
         return most
     return max(1, min(most, settings.max_memory // max(1, sample_bytes)))

@@ -45,7 +45,7 @@ class Image:
         progress: Progress,
     ) -> None:
         self._predictor, self._progress = predictor, progress
-        self.settings = resolved(settings, 0.25)
+        self.settings = resolved(settings, 0.25, predictor)
 
     def evaluations(self, count: int) -> int:
         """At most `num_samples` for each."""

@@ -150,7 +150,7 @@ class LimeTabular:
         self._predictor, self._background, self._progress = predictor, background, progress
         # lime's own expression, so that the default agrees to the last bit
         width = float(np.sqrt(len(background.columns)) * 0.75)
-        self.settings = resolved(settings, width)
+        self.settings = resolved(settings, width, predictor)
         self.notes = tabular_notes(background.columns, self.settings)
 
     def _explainer(self) -> LimeTabularExplainer:
@@ -242,7 +242,7 @@ class LimeImage:
         progress: Progress,
     ) -> None:
         self._predictor, self._progress = predictor, progress
-        self.settings = resolved(settings, 0.25)
+        self.settings = resolved(settings, 0.25, predictor)
 
     def evaluations(self, count: int) -> int:
         """`num_samples` for each."""
@@ -302,7 +302,9 @@ class LimeText:
         progress: Progress,
     ) -> None:
         self._predictor, self._progress = predictor, progress
-        self.settings = resolved(replace(settings, mask_string=mask_string(settings)), 25.0)
+        self.settings = resolved(
+            replace(settings, mask_string=mask_string(settings)), 25.0, predictor
+        )
 
     def evaluations(self, count: int) -> int:
         """`num_samples` for each."""

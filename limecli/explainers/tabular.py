@@ -63,7 +63,7 @@ class Tabular:
         self._predictor, self._columns = predictor, background.columns
         # lime's own expression, so that the default agrees to the last bit
         width = float(np.sqrt(len(background.columns)) * 0.75)
-        self.settings = resolved(settings, width)
+        self.settings = resolved(settings, width, predictor)
         self.notes = tabular_notes(self._columns, self.settings)
         self._binned = self.settings.discretizer != "none"
         self._words = ColumnWords(self._columns, self._binned)

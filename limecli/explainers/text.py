@@ -40,7 +40,9 @@ class Text:
         progress: Progress,
     ) -> None:
         self._predictor, self._progress = predictor, progress
-        self.settings = resolved(replace(settings, mask_string=mask_string(settings)), 25.0)
+        self.settings = resolved(
+            replace(settings, mask_string=mask_string(settings)), 25.0, predictor
+        )
 
     def evaluations(self, count: int) -> int:
         """At most `num_samples` for each."""
