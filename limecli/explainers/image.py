@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from limecli.explainers.assemble import (
-    chosen_labels,
-    describe_superpixels,
-    resolved,
-    scores,
-    surrogates,
-)
+from limecli.explainers.assemble import describe_superpixels, resolved, scores, surrogates
 from limecli.explainers.batches import BatchedModel, batch_size_for
 from limecli.explainers.composition import Composer, hidden_picture
 from limecli.explainers.interface import Progress, one_by_one
+from limecli.explainers.masks import fits_of_masks
 from limecli.explainers.segmentation import segmentation_notes, superpixels
-from limecli.neighborhood.kernel import binary_distances, kernel
 from limecli.neighborhood.lime_stream import draw_superpixels, generator
-from limecli.surrogate.fit import fit
-from limecli.surrogate.ridge import WeightedSamples
 from limecli.types import Background, Explanation, Instance, LimeSettings, Predictor, Skipped
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from limecli.types import FloatArray
 
 _BYTES_A_VALUE = 9  # as a byte, and twice in single precision while it is preprocessed
 
@@ -67,13 +51,7 @@ class Image:
             composer = Composer(image, hidden_picture(image, found, settings.hide_color), found)
         outputs = model.distinct_masks(shown, composer)
         with model.clock.phase("fit"):
-            samples = WeightedSamples(shown.T, self._weights(shown))
-            first = np.ones(found.count)
-            k = settings.num_features or found.count
-            fits = {
-                label: fit(samples, outputs[:, label], first, settings.feature_selection, k)
-                for label in chosen_labels(settings, self._predictor, outputs[0])
-            }
+            fits = fits_of_masks(shown, outputs, settings, self._predictor)
         return Explanation(
             instance=instance,
             prediction=scores(outputs[0], self._predictor, fits),
@@ -84,9 +62,3 @@ class Image:
             notes=segmentation_notes(found, settings),
             phases=model.clock.seconds,
         )
-
-    def _weights(self, shown: NDArray[np.bool_]) -> FloatArray:
-        settings = self.settings
-        distances = binary_distances(shown.shape[1], settings.distance_metric)
-        by_count = kernel(distances, settings.kernel_width or 0.25)
-        return np.asarray(by_count[shown.sum(axis=1)])

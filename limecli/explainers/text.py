@@ -6,19 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from limecli.explainers.assemble import chosen_labels, resolved, scores, surrogates
+from limecli.explainers.assemble import resolved, scores, surrogates
 from limecli.explainers.batches import BatchedModel, batch_size_for
 from limecli.explainers.interface import Progress, one_by_one
+from limecli.explainers.masks import fits_of_masks
 from limecli.explainers.tokens import Tokens, describe_tokens, mask_string
-from limecli.neighborhood.kernel import binary_distances, kernel
 from limecli.neighborhood.lime_stream import draw_words, generator
-from limecli.surrogate.fit import fit
-from limecli.surrogate.ridge import WeightedSamples
 from limecli.types import Background, Explanation, Instance, LimeSettings, Predictor, Skipped
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from limecli.types import FloatArray
@@ -61,13 +58,7 @@ class Text:
             kept = draw_words(generator(settings.seed), len(tokens.words), settings.num_samples)
         outputs = _predicted(model, tokens, kept)
         with model.clock.phase("fit"):
-            samples = WeightedSamples(kept.T, self._weights(kept))
-            first = np.ones(len(tokens.words))
-            k = settings.num_features or len(first)
-            fits = {
-                label: fit(samples, outputs[:, label], first, settings.feature_selection, k)
-                for label in chosen_labels(settings, self._predictor, outputs[0])
-            }
+            fits = fits_of_masks(kept, outputs, settings, self._predictor, _LIMES_SCALE)
         describe = describe_tokens(tokens)
         return Explanation(
             instance=instance,
@@ -77,12 +68,6 @@ class Text:
             notes=tokens.notes(),
             phases=model.clock.seconds,
         )
-
-    def _weights(self, kept: NDArray[np.bool_]) -> FloatArray:
-        settings, n_words = self.settings, kept.shape[1]
-        distances = binary_distances(n_words, settings.distance_metric) * _LIMES_SCALE
-        by_count = kernel(distances, settings.kernel_width or 25.0)
-        return np.asarray(by_count[kept.sum(axis=1)])
 
 
 def _predicted(model: BatchedModel, tokens: Tokens, kept: NDArray[np.bool_]) -> FloatArray:
