@@ -269,7 +269,10 @@ class TableCase:
         rows = self.codes[list(self.rows)].copy()
         if self.far:
             numbers = [j for j in range(rows.shape[1]) if j not in self.categories]
-            rows[:, numbers] = rows[:, numbers] * 3.0 + 1.5
+            mean, std = (part[numbers] for part in _spread(self.codes))
+            # Beyond, the rounding of scaled numbers decides, in lime as here.
+            off = np.clip((rows[:, numbers] * 3.0 + 1.5 - mean) / std, -1e4, 1e4)
+            rows[:, numbers] = mean + off * std
             for j in list(self.categories)[::2]:
                 rows[:, j] = len(self.categories[j])
         return rows

@@ -657,7 +657,7 @@ def test_a_body_that_drips_is_given_up(fails, models, table):
 
 def test_a_server_that_dies_half_way(fails, folder, table):
     process = subprocess.Popen(
-        [sys.executable, __file__, str(folder), "8"], stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, str(folder), "6"], stdout=subprocess.PIPE, text=True
     )
     try:
         port = process.stdout.readline().strip()
