@@ -135,6 +135,9 @@ verify.register(app)
 
 def main() -> None:
     """The console script."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before we began
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
     # Processes that libraries start must not find modules in the working directory.
     os.environ["PYTHONSAFEPATH"] = "1"
     use(Console())
@@ -145,8 +148,7 @@ def main() -> None:
     except SystemExit as ended:
         code = ended.code
     try:
-        if sys.stdout is not None:  # closed before we began
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError as error:
         code = failed(error)
     sys.exit(code)

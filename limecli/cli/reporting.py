@@ -54,7 +54,7 @@ def explain_and_report(
     command = ["limecli", *sys.argv[1:]]
     written = Report(
         provenance=provenance(command, started, time.monotonic() - clock),
-        model=_model(run),
+        model=describe_model(run),
         background=_background(prepared.background),
         settings=_settings(explained, requested, run.predictor, prepared.extra),
         explanations=explained.results,
@@ -69,7 +69,8 @@ def _files_read(run: Run, prepared: Prepared) -> list[str | None]:
     return [*read, background.path if background else None]
 
 
-def _model(run: Run) -> dict[str, Any]:
+def describe_model(run: Run) -> dict[str, Any]:
+    """What a report says of the model."""
     predictor = run.predictor
     classes = predictor.class_names if predictor.task == "classification" else None
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -14,7 +14,7 @@ import typer
 from limecli.cli.console import Console
 from limecli.cli.destinations import check_not_read, check_writable, write_atomically
 from limecli.cli.options import CommonOptions, TrustOptions, grouped
-from limecli.errors import ExitCode
+from limecli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from limecli.cli.replay import Given, Replay
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from limecli.report.comparison import Compared, Difference
     from limecli.report.reading import Recorded
     from limecli.report.verdict import Verdict
-    from limecli.types import Background, LimeSettings
+    from limecli.types import Background, Instance, LimeSettings
+
+
+_ROUNDINGS = 4  # of the model's outputs, as far as they may show in a weight
+_COARSEST = 1e-5  # a model whose answers differ by more is not the same twice
 
 
 class Against(StrEnum):
@@ -172,9 +176,38 @@ def _verdict(replay: Replay, settings: LimeSettings, console: Console) -> Verdic
     labels = replay.labels(run.predictor)
     settings = replace(settings, labels=labels)
     moved = _background_differences(report, prepared.background)
-    explained = run.explain(prepared, settings)
-    compared = _compared(replay, explained, run)
-    return Verdict(*told, moved, compared, _other_versions(report.versions))
+    try:
+        explained = run.explain(prepared, settings)
+    except UsageError as error:  # an option that nobody typed
+        report.refuse(error.message)
+    tolerance = _tolerance(replay, run, prepared.instances, settings)
+    compared = _compared(replay, explained, run, tolerance)
+    found = (*_description_differences(report, run), *moved)
+    return Verdict(*told, found, compared, _other_versions(report.versions), tolerance)
+
+
+def _tolerance(
+    replay: Replay, run: Run, instances: Sequence[Instance], settings: LimeSettings
+) -> float:
+    """Two engines give a model different batches: what these alone change, they must not count."""
+    from limecli.explainers.row_wise import rounding
+    from limecli.report.comparison import TOLERANCE
+
+    if settings.engine == replay.report.settings["engine"]:
+        return TOLERANCE
+    found = _ROUNDINGS * rounding(run.predictor.predict_fn, [x.payload for x in instances])
+    return max(TOLERANCE, min(found, _COARSEST))
+
+
+def _description_differences(report: Recorded, run: Run) -> Iterator[Difference]:
+    from limecli.cli.reporting import describe_model
+    from limecli.report.comparison import Difference
+
+    here = describe_model(run)
+    for key in ("format", "estimator", "task", "n_classes", "feature_names"):
+        if key in report.model and report.model[key] != here[key]:
+            what = f"{key.replace('_', ' ')} of the model"
+            yield Difference(what, report.model[key], here[key])
 
 
 def _model_differences(replay: Replay, console: Console) -> tuple[Difference, ...]:
@@ -221,7 +254,9 @@ def _not_compared(report: Recorded) -> tuple[Compared, ...]:
     return tuple(Compared(item["id"], item["index"], None) for item in report.explanations)
 
 
-def _compared(replay: Replay, explained: Explained, run: Run) -> tuple[Compared, ...]:
+def _compared(
+    replay: Replay, explained: Explained, run: Run, tolerance: float
+) -> tuple[Compared, ...]:
     from limecli.report.comparison import Compared, Difference, compare
     from limecli.report.json import as_dict
     from limecli.types import Report
@@ -235,7 +270,7 @@ def _compared(replay: Replay, explained: Explained, run: Run) -> tuple[Compared,
     for item in report.explanations:
         twin = here.get(item["index"])
         if twin is not None:
-            found.append(compare(item, twin, same_engine, same_name))
+            found.append(compare(item, twin, same_engine, same_name, tolerance))
         elif item["status"] == "skipped" and replay.kind != "tabular":
             reason = "the report does not hold what was skipped: --input FILE"
             found.append(Compared(item["id"], item["index"], None, reason=reason))

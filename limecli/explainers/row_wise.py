@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from limecli.explainers.batches import BatchedModel
+from limecli.types import PredictFn
 
 if TYPE_CHECKING:
     from limecli.types import FloatArray
 
+_MANY = 32
 _CHECKED = 4  # samples that are predicted alone
+_FEW_ROWS = 64  # that many are asked for one by one; for more, as many samples are tried alone
 _OF_RANGE, _OF_SIZE = 1e-5, 1e-6  # single precision differs by as much from batch to batch
 
 
@@ -28,18 +33,35 @@ class RowWise:
     """Asks a model for some samples alone, and compares with what it said in the batch.
 
     `sound` is False for a model whose answers depend on the other rows of a batch, or are not the
-    same each time. `exact` says that not even the last digit depends on the batch.
+    same each time.
     """
 
     def __init__(self, model: BatchedModel, rows: FloatArray, outputs: FloatArray) -> None:
-        self._model = model
-        picked = np.unique(np.linspace(1, len(rows) - 1, _CHECKED).astype(int))
-        alone = np.concatenate([model(rows[i : i + 1]) for i in picked.tolist()])
-        self.sound = alike(alone, outputs[picked], outputs)
-        self.exact = self.sound and np.array_equal(alone, outputs[picked])
+        self._model, self._rows, self._outputs = model, rows, outputs
+        self.sound = alike(*self._compared(_CHECKED), outputs)
 
-    def answers(self, rows: FloatArray) -> FloatArray:
-        """What the model says of each row alone, `float[n, n_outputs]`, whatever the others are."""
-        if not self.exact:
-            return np.concatenate([self._model(row[None]) for row in rows])
-        return self._model(rows)
+    def _compared(self, count: int) -> tuple[FloatArray, FloatArray]:
+        picked = np.unique(np.linspace(1, len(self._rows) - 1, count).astype(int))
+        alone = np.concatenate([self._model(self._rows[i : i + 1]) for i in picked.tolist()])
+        return alone, self._outputs[picked]
+
+    @cached_property
+    def _exact(self) -> bool:
+        """Whether not even the last digit depends on the batch, as far as many samples show."""
+        return np.array_equal(*self._compared(_FEW_ROWS))
+
+    def answers(self, rows: FloatArray, among: int) -> FloatArray:
+        """What the model says of each row alone, `float[n, n_outputs]`, for rows among so many."""
+        if among > _FEW_ROWS and self._exact:
+            return self._model(rows)
+        return np.concatenate([self._model(row[None]) for row in rows])
+
+
+def rounding(predict_fn: PredictFn, payloads: Sequence[Any]) -> float:
+    """The most that a model's answers for some instances differ between batches of one and many."""
+    some = payloads[:_CHECKED]
+    many = [some[i % len(some)] for i in range(_MANY)]
+    as_batch = list if isinstance(some[0], str) else np.stack
+    together = predict_fn(as_batch(many))[: len(some)]
+    alone = np.concatenate([predict_fn(as_batch([payload])) for payload in some])
+    return float(np.abs(together - alone).max())

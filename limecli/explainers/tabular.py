@@ -6,7 +6,7 @@ row, as always here, one neighborhood and its predictions serve every row of a c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -147,7 +147,7 @@ class Tabular:
         for start in range(0, len(instances), _TOGETHER):
             chunk = instances[start : start + _TOGETHER]
             with clock.phase("model"):
-                answers = self._answers(shared.rows, chunk)
+                answers = self._answers(shared.rows, chunk, len(instances))
             with clock.phase("fit"):
                 fits = self._shared_fits(chunk, shared.by_label, answers)
             for instance, answer, found in zip(chunk, answers, fits, strict=True):
@@ -167,17 +167,19 @@ class Tabular:
         if not self._binned:
             refuse_missing(instance, self._columns)
 
-    def _answers(self, rows: RowWise, instances: Sequence[Instance]) -> list[FloatArray | Skipped]:
+    def _answers(
+        self, rows: RowWise, instances: Sequence[Instance], among: int
+    ) -> list[FloatArray | Skipped]:
         """What the model says of each row; rows that it refuses, or that cannot be drawn around."""
         try:
             for instance in instances:
                 self._check(instance)
             payloads = np.stack([instance.payload for instance in instances])
-            return list(rows.answers(payloads))
+            return list(rows.answers(payloads, among))
         except (InputError, PredictError) as error:
             if len(instances) == 1:
                 return [skipped(instances[0], error)]
-        return [answer for instance in instances for answer in self._answers(rows, [instance])]
+        return [answer for instance in instances for answer in self._answers(rows, [instance], 1)]
 
     def _shared_fits(
         self,
@@ -187,19 +189,21 @@ class Tabular:
     ) -> list[dict[int, Fit]]:
         """Fits of each row. Rows in the same bins have the same z, weights and Gram matrix."""
         found: list[dict[int, Fit]] = [{} for _ in instances]
-        for members in self._cells(instances):
+        good = {i: answer for i, answer in enumerate(answers) if not isinstance(answer, Skipped)}
+        for members in self._cells({i: instances[i] for i in good}):
             samples, first = self._samples(self._draws, instances[members[0]])
             for i in members:
-                answer = answers[i]
-                if not isinstance(answer, Skipped):
-                    found[i] = self._fits(samples, first, by_label, answer)
+                found[i] = self._fits(samples, first, by_label, good[i])
         return found
 
-    def _cells(self, instances: Sequence[Instance]) -> list[list[int]]:
-        """The places of rows that share all their bins; of equal rows, without bins."""
-        rows = np.stack([instance.payload for instance in instances])
+    def _cells(self, instances: Mapping[int, Instance]) -> list[list[int]]:
+        """The keys of rows that share all their bins; of equal rows, without bins."""
+        if not instances:
+            return []
+        rows = np.stack([instance.payload for instance in instances.values()])
         cells: dict[bytes, list[int]] = {}
-        for i, cell in enumerate(self._space.codes(rows) if self._binned else rows):
+        places = self._space.codes(rows) if self._binned else rows
+        for i, cell in zip(instances, places, strict=True):
             cells.setdefault(cell.tobytes(), []).append(i)
         return list(cells.values())
 
@@ -213,7 +217,7 @@ class Tabular:
             z = space.matches(draws.codes, space.codes(instance.payload[None])[0])
             z[:, 0] = True
             by_count = kernel(binary_distances(len(z), settings.distance_metric), width)
-            weights = by_count[z.sum(axis=0, dtype=np.uint16)]
+            weights = by_count[z.sum(axis=0, dtype=np.uint32)]
             return WeightedSamples(z, weights), np.ones(len(z))
         draws.rows[0] = instance.payload
         scaled = (draws.rows - space.means) / space.scales

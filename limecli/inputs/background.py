@@ -325,6 +325,8 @@ def _column_from_json(content: dict[str, Any], name: str) -> Column:
     expected = 0 if found is not None else len(column.bins) + 1
     if sizes != {expected} or len(column.feature_values) != len(column.feature_frequencies):
         raise ValueError(f"the statistics of {name!r} do not fit together")
+    if min(column.feature_frequencies, default=0.0) < 0 or min(column.stds, default=1.0) <= 0:
+        raise ValueError(f"{name!r} has a frequency below 0, or a std that is not above it")
     if abs(sum(column.feature_frequencies) - 1.0) > 1e-6:
         raise ValueError(f"the frequencies of {name!r} do not add up to 1")
     return column

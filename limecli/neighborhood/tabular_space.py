@@ -43,10 +43,7 @@ class TabularSpace:
         self.cumulated = [_cumulated(c.feature_frequencies) for c in columns]
         self.means: FloatArray = np.array([c.mean for c in columns])
         self.scales: FloatArray = np.array([c.scale for c in columns])
-        most_edges = max((len(c.bins) for c in columns), default=0)
-        self._edges = np.full((len(columns), most_edges), np.inf)
-        for edges, column in zip(self._edges, columns, strict=True):
-            edges[: len(column.bins)] = column.bins
+        self._edges = [np.array(c.bins) if c.continuous else None for c in columns]
         self._missing = np.array([len(c.bins) + 1 for c in columns])
         self.categorical = [j for j, c in enumerate(columns) if not c.continuous]
 
@@ -60,10 +57,13 @@ class TabularSpace:
 
         Bin j covers (bins[j-1], bins[j]]; a missing number has the code after the last bin.
         """
-        bins = (rows[:, :, None] > self._edges).sum(axis=2)
-        found = np.where(np.isnan(rows), self._missing, bins)
-        found[:, self.categorical] = rows[:, self.categorical]
-        return np.asarray(found)
+        found = np.empty(rows.shape, np.int64)
+        for j, edges in enumerate(self._edges):
+            found[:, j] = rows[:, j] if edges is None else edges.searchsorted(rows[:, j])
+        missing = np.isnan(rows)
+        if missing.any():
+            found = np.where(missing, self._missing, found)
+        return found
 
     @cached_property
     def never_repeats(self) -> bool:

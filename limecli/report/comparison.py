@@ -45,14 +45,18 @@ class Compared:
 
 
 def compare(
-    recorded: Mapping[str, Any], here: Mapping[str, Any], same_engine: bool, same_name: bool
+    recorded: Mapping[str, Any],
+    here: Mapping[str, Any],
+    same_engine: bool,
+    same_name: bool,
+    tolerance: float = TOLERANCE,
 ) -> Compared:
     """Compare two explanations in the form of the JSON report.
 
     Without `same_engine`, what only one of two engines measures is passed over; without
     `same_name`, the id is.
     """
-    pair = _Pair(scale_of(here), same_engine)
+    pair = _Pair(scale_of(here), same_engine, tolerance)
     if recorded["status"] != here["status"]:
         pair.same("status", _status(recorded), _status(here))
     elif recorded["status"] == "skipped":
@@ -85,8 +89,8 @@ def _status(item: Mapping[str, Any]) -> str:
 class _Pair:
     """Two explanations being compared; collects what differs."""
 
-    def __init__(self, scale: float, same_engine: bool) -> None:
-        self._scale, self._same_engine = scale, same_engine
+    def __init__(self, scale: float, same_engine: bool, tolerance: float) -> None:
+        self._scale, self._same_engine, self._tolerance = scale, same_engine, tolerance
         self.found: list[Difference] = []
         self.largest: float | None = None
 
@@ -112,10 +116,12 @@ class _Pair:
             return
         difference = abs(recorded - here) / (self._scale if scale is None else scale)
         self.largest = max(self.largest or 0.0, difference)
-        if difference > TOLERANCE:
+        if difference > self._tolerance:
             self.found.append(Difference(what, recorded, here, label, feature, difference))
 
     def explanations(self, recorded: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+        if self._same_engine:
+            self.same("model calls", recorded["model_calls"], here["model_calls"])
         self.same("sha256 of the input", recorded["input"]["sha256"], here["input"]["sha256"])
         for label, one, other in self._matched("prediction", recorded, here, "label"):
             self.same("name of the output", one["label"], other["label"], label)
@@ -177,7 +183,7 @@ class _Pair:
             self.same("ranks", ranks, list(range(1, len(ranks) + 1)), label)
         last = None
         for (rank, feature), weight in sorted(weights.items()):
-            if last is not None and weight - last > TOLERANCE * self._scale:
+            if last is not None and weight - last > self._tolerance * self._scale:
                 self.found.append(Difference("rank", rank, "higher", label, feature))
             last = weight
 

@@ -18,7 +18,8 @@ _SHOWN = 80  # characters of a recorded value
 class Verdict:
     """The comparison of a whole report. `differences` are those of the model and the background.
 
-    `versions` maps each package that is another one here to (recorded, here).
+    `versions` maps each package that is another one here to (recorded, here). `tolerance` is wider
+    than usual where the model itself rounds more coarsely.
     """
 
     report: str
@@ -27,6 +28,7 @@ class Verdict:
     differences: tuple[Difference, ...]
     explanations: tuple[Compared, ...]
     versions: Mapping[str, tuple[str | None, str | None]]
+    tolerance: float = TOLERANCE
 
     @property
     def verified(self) -> bool:
@@ -47,7 +49,7 @@ class Verdict:
             "schema_version": _SCHEMA_VERSION,
             "report": self.report,
             "against": self.against,
-            "tolerance": TOLERANCE,
+            "tolerance": self.tolerance,
             "verified": self.verified,
             "largest_difference": self.largest,
             "versions": {name: list(pair) for name, pair in self.versions.items()},
@@ -85,6 +87,10 @@ class Verdict:
     def _name(self, item: Compared) -> str:
         return f"{ {'tabular': 'row', 'image': 'picture'}.get(self.kind, 'text') } {item.id}"
 
+    def _within(self) -> str:
+        why = "" if self.tolerance == TOLERANCE else " (the model's own rounding)"
+        return f"tolerance {self.tolerance:.2g}{why}"
+
     def _last_line(self) -> str:
         count = len(self.explanations)
         if self.verified:
@@ -92,12 +98,12 @@ class Verdict:
             number = "" if self.largest is None else f"; largest difference {_number(self.largest)}"
             every = "" if count == again else f" of {count}"
             plural = "" if count == 1 else "s"
-            return f"verified: {again}{every} explanation{plural}{number}, tolerance {TOLERANCE:g}"
+            return f"verified: {again}{every} explanation{plural}{number}, {self._within()}"
         wrong = sum(item.verified is False for item in self.explanations)
         if wrong == 0:
             what = " and ".join(item.what.removeprefix("sha256 of ") for item in self.differences)
             return f"not verified: {what} differ{'s' if len(self.differences) == 1 else ''}"
-        return f"not verified: {wrong} of {count} differ by more than the tolerance {TOLERANCE:g}"
+        return f"not verified: {wrong} of {count} differ by more than the {self._within()}"
 
 
 def _as_dict(item: Compared) -> dict[str, Any]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray
 
 _ALPHA = 1.0  # lime's
+_USUAL = (
+    300  # powers of two; lasso_path knows absolute tolerances, so usual outputs stay as they are
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,10 @@ def fit(
 
     `first` is z of the instance itself, `method` and `k` say how many features and which.
     """
-    target = Target(samples, outputs)
+    # Squares of any outputs must stay finite; a power of two costs no digit.
+    exponent = int(np.frexp(np.abs(outputs).max())[1])
+    exponent = exponent if abs(exponent) > _USUAL else 0
+    target = Target(samples, np.ldexp(outputs, -exponent))
     features = select(target, first, method, k)
     if target.constant:
         zeros = tuple((int(j), 0.0) for j in features)
@@ -44,9 +50,10 @@ def fit(
         return Fit(mean, zeros, None, mean)
     intercept, coefficients = target.ridge(features, _ALPHA)
     order = np.argsort(-np.abs(coefficients), kind="stable")
+    weights = np.ldexp(coefficients, exponent)
     return Fit(
-        intercept,
-        tuple((int(features[i]), float(coefficients[i])) for i in order),
+        float(np.ldexp(intercept, exponent)),
+        tuple((int(features[i]), float(weights[i])) for i in order),
         target.r2(features, coefficients),
-        intercept + float(first[features] @ coefficients),
+        float(np.ldexp(intercept + first[features] @ coefficients, exponent)),
     )

@@ -22,53 +22,91 @@ class WeightedSamples:
 
     `z` is `[n_features, n]`, `weights` is `float[n]`. With S = sqrt(w) (z - mean) and r likewise,
     the normal equations of a ridge on the features J are (S_J S_J' + alpha I) beta = S_J r: every
-    label, subset and alpha shares S S'. S itself, eight times as large as z, is never kept.
+    label, subset and alpha shares S S'. S itself, which may be eight times as large as z, is made
+    anew where it is needed, a block at a time.
     """
 
     def __init__(self, z: NDArray[Any], weights: FloatArray) -> None:
         self.z, self.weights = z, weights
-        self.n_features = len(z)
+        self.n_features, self.n = z.shape
         self.total = float(weights.sum())
         self._roots: FloatArray = np.sqrt(weights)
         sums = np.zeros(self.n_features)
         for part in self._parts():
             sums += z[:, part].astype(np.float64) @ weights[part]
         self.means: FloatArray = sums / self.total
+        self._all = np.arange(self.n_features)
+        # With more features than samples S S' would be the larger of the two products.
+        self.is_wide = self.n_features > self.n
         self._gram: FloatArray | None = None
 
     def _parts(self) -> Iterator[slice]:
         step = max(_BLOCK // self.n_features, self.n_features)  # a Gram matrix is added each time
-        for start in range(0, len(self.weights), step):
-            yield slice(start, start + step)
+        return _slices(self.n, step)
 
-    def _scaled(self, part: slice) -> FloatArray:
-        """S for some samples, `float[n_features, n of part]`."""
-        scaled = self.z[:, part].astype(np.float64)
-        scaled -= self.means[:, None]
+    def _scaled(self, features: Any, part: slice) -> FloatArray:
+        """S for some features and samples."""
+        scaled = self.z[features, part].astype(np.float64)
+        scaled -= self.means[features, None]
         scaled *= self._roots[part]
         return scaled
 
-    @property
-    def gram(self) -> FloatArray:
-        """S S', `float[n_features, n_features]`: weighted covariances times the weights' sum."""
-        if self._gram is None:
-            self.products(np.zeros(len(self.weights)))
-        return cast("FloatArray", self._gram)
-
     def products(self, residuals: FloatArray) -> FloatArray:
-        """S r for r = sqrt(w) (y - mean). The first call computes the Gram matrix on the way."""
+        """S r, `float[n_features]`. The first call computes the Gram matrix on the way."""
+        if self.is_wide:
+            return np.concatenate([s @ residuals for s in self._by_feature(self._all)])
         products = np.zeros(self.n_features)
         gram = None if self._gram is not None else np.zeros((self.n_features, self.n_features))
         for part in self._parts():
-            scaled = self._scaled(part)
+            scaled = self._scaled(slice(None), part)
             products += scaled @ residuals[part]
             if gram is not None:
                 gram += scaled @ scaled.T
         self._gram = self._gram if gram is None else gram
         return products
 
+    def _by_feature(self, features: NDArray[np.intp]) -> Iterator[FloatArray]:
+        for part in _slices(len(features), max(1, _BLOCK // self.n)):
+            yield self._scaled(features[part], slice(None))
+
+    @property
+    def gram(self) -> FloatArray:
+        """S S', `float[n_features, n_features]`, unless the samples are wide."""
+        if self._gram is None:
+            self.products(np.zeros(self.n))
+        return cast("FloatArray", self._gram)
+
+    def variances(self) -> FloatArray:
+        """The diagonal of S S', `float[n_features]`."""
+        if self.is_wide:
+            return np.concatenate(
+                [np.einsum("ij,ij->i", s, s) for s in self._by_feature(self._all)]
+            )
+        return self.gram.diagonal().copy()
+
+    def covariances(self, j: int) -> FloatArray:
+        """A row of S S', `float[n_features]`."""
+        return self.products(self._scaled([j], slice(None))[0]) if self.is_wide else self.gram[j]
+
+    def solve(
+        self, features: NDArray[np.intp], alpha: float, residuals: FloatArray, products: FloatArray
+    ) -> FloatArray:
+        """Coefficients of a ridge for r and S r: by S_J S_J', or by S_J' S_J where that is smaller
+        (then beta = S_J (S_J' S_J + alpha I)^-1 r).
+        """
+        if not self.is_wide:
+            return _solve(self.gram[np.ix_(features, features)], alpha, products[features])
+        if len(features) <= self.n:
+            scaled = self._scaled(features, slice(None))
+            return _solve(scaled @ scaled.T, alpha, products[features])
+        between = np.zeros((self.n, self.n))
+        for s in self._by_feature(features):
+            between += s.T @ s
+        dual = _solve(between, alpha, residuals)
+        return np.concatenate([s @ dual for s in self._by_feature(features)])
+
     def residuals(self, outputs: FloatArray) -> tuple[float, FloatArray]:
-        """The weighted mean of y, and sqrt(w) (y - mean)."""
+        """The weighted mean of y, and r = sqrt(w) (y - mean)."""
         mean = float(self.weights @ outputs) / self.total
         return mean, self._roots * (outputs - mean)
 
@@ -85,6 +123,15 @@ class WeightedSamples:
         return np.ascontiguousarray(self.z.T, dtype=np.float64)
 
 
+def _slices(n: int, step: int) -> Iterator[slice]:
+    return (slice(start, start + step) for start in range(0, n, step))
+
+
+def _solve(matrix: FloatArray, alpha: float, right: FloatArray) -> FloatArray:
+    matrix.flat[:: len(matrix) + 1] += alpha
+    return np.asarray(np.linalg.solve(matrix, right), np.float64)
+
+
 class Target:
     """One label's outputs, and `products`, `float[n_features]`: their weighted covariances with
     each feature, times the weights' sum.
@@ -98,9 +145,7 @@ class Target:
 
     def ridge(self, features: NDArray[np.intp], alpha: float) -> tuple[float, FloatArray]:
         """Intercept and coefficients on some features; the intercept is not penalised."""
-        block = self.samples.gram[np.ix_(features, features)]
-        block.flat[:: len(features) + 1] += alpha
-        coefficients = np.asarray(np.linalg.solve(block, self.products[features]), np.float64)
+        coefficients = self.samples.solve(features, alpha, self._residuals, self.products)
         return self.mean - float(self.samples.means[features] @ coefficients), coefficients
 
     def r2(self, features: NDArray[np.intp], coefficients: FloatArray) -> float | None:

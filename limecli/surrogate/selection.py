@@ -61,22 +61,21 @@ def _sklearn_coefficients(target: Target) -> FloatArray:
 
 
 def _forward(target: Target, k: int) -> NDArray[np.intp]:
-    """Greedy forward selection by R², by sweeping each chosen feature out of the Gram matrix.
+    """Greedy forward selection by R²: each time the feature of the largest b_j² / v_j.
 
-    The feature j that adds most is that of the largest b_j² / A_jj, where A and b are what is left
-    of Gram matrix and products once the chosen features are swept out.
+    v and b are what is left of the features' variances and of their products with the outputs once
+    the chosen features are projected out (a Cholesky factorisation of S S', pivot by pivot).
     """
-    a, b = target.samples.gram.copy(), target.products.copy()
     samples = target.samples
-    variances = a.diagonal().copy()
-    least = np.maximum(_SINGULAR * variances, samples.total * (_CONSTANT * samples.means) ** 2)
+    v, b = samples.variances(), target.products.copy()
+    least = np.maximum(_SINGULAR * v, samples.total * (_CONSTANT * samples.means) ** 2)
     free = np.ones(len(b), np.bool_)
     chosen: list[int] = []
+    factor: list[FloatArray] = []
     singular = False
     while len(chosen) < k:
-        pivots = a.diagonal()
-        sound = free & (pivots > least)
-        gains = np.where(sound, b * b / np.where(sound, pivots, 1.0), np.where(free, 0.0, -np.inf))
+        sound = free & (v > least)
+        gains = np.where(sound, b * b / np.where(sound, v, 1.0), np.where(free, 0.0, -np.inf))
         tied = np.flatnonzero(gains >= gains.max() - _TIE * target.total_squares)
         if singular:
             tied = np.flatnonzero(free)
@@ -84,9 +83,11 @@ def _forward(target: Target, k: int) -> NDArray[np.intp]:
         chosen.append(j)
         free[j] = False
         if sound[j]:
-            row = a[j] / a[j, j]
-            b -= row * b[j]
-            a -= np.outer(a[j], row)
+            column = samples.covariances(j) - sum(part * part[j] for part in factor)
+            root = float(v[j]) ** 0.5
+            factor.append(column / root)
+            b = b - factor[-1] * (b[j] / root)
+            v = v - factor[-1] ** 2
         else:
             singular = True  # from here on rounding decides, in lime as here
     return np.array(chosen)

@@ -14,12 +14,13 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_iris
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
 from limecli.inputs.image import Frame, read_image
-from tests.conftest import SAMPLES
+from tests.conftest import ROOT, SAMPLES
 
 OWN = """
 import numpy as np
@@ -169,3 +170,38 @@ def test_a_small_regression_keeps_its_digits(cli, tmp_path):
     shown = cli("tabular", tmp_path / "model", tmp_path / "x.csv", "-r", "0", "-n", "100").stdout
     assert "why value = 0.000?" not in shown
     assert "e-0" in shown.splitlines()[0]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_row_with_a_gap_among_others_is_skipped_without_bins(cli, tmp_path, place):
+    frame, target = load_iris(return_X_y=True, as_frame=True)
+    joblib.dump(HistGradientBoostingClassifier(max_iter=5).fit(frame, target), tmp_path / "m")
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    rows = frame.head(3).copy()
+    rows.iloc[place, 1] = None
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    result = cli("tabular", tmp_path / "m", tmp_path / "rows.csv", "-b", tmp_path / "train.csv",
+                 "--discretizer", "none", "-n", "100", "--json")  # fmt: skip
+    assert result.code == 4
+    states = [item["status"] for item in json.loads(result.stdout)["explanations"]]
+    assert states == ["skipped" if i == place else "ok" for i in range(3)]
+
+
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_a_closed_stream_is_no_bug(stream):
+    words = f"{sys.executable} -m limecli formats {stream}>&-"
+    done = subprocess.run(
+        ["/bin/sh", "-c", words], check=False, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0
+    assert "unforeseen" not in done.stdout + done.stderr
+
+
+def test_statistics_with_a_frequency_below_0_are_refused(cli, fails, tmp_path):
+    stats = json.loads((SAMPLES / "penguins.pkl.background.json").read_text())
+    stats["feature_frequencies"]["year"][0] -= 1.0
+    stats["feature_frequencies"]["year"][1] += 1.0
+    (tmp_path / "stats.json").write_text(json.dumps(stats))
+    told = fails(4, "tabular", SAMPLES / "penguins.pkl", SAMPLES / "penguin.csv", "-b",
+                 tmp_path / "stats.json").stderr  # fmt: skip
+    assert "frequency below 0" in told

@@ -102,3 +102,31 @@ def test_a_constant_model_has_no_weights_and_no_fit():
     assert found.pairs == ((0, 0.0), (1, 0.0), (2, 0.0))
     assert found.r2 is None
     assert found.intercept == found.local_prediction == 0.1
+
+
+@settings(deadline=None, max_examples=25, derandomize=True)
+@given(seed=st.integers(0, 10**6), k=st.integers(1, 120), method=st.sampled_from(METHODS[:3]))
+def test_more_features_than_samples(seed, k, method):
+    """The other normal equations, n by n; lime lets scikit-learn take them, too."""
+    z, y, distances = data(seed, 40, 110, binary=True)
+    k = min(k, 6) if method == "forward_selection" else k
+    lime = LimeBase(partial(kernel, width=8.0))
+    intercept, pairs, score, _ = lime.explain_instance_with_data(
+        z, y[:, None], distances, 0, k, feature_selection=method
+    )
+    found = fit(WeightedSamples(z.T, kernel(distances, 8.0)), y, z[0], method, k)
+    assert dict(found.pairs) == pytest.approx({int(j): w for j, w in pairs}, abs=1e-9)
+    assert found.intercept == pytest.approx(intercept, abs=1e-9)
+    assert found.r2 == pytest.approx(score, abs=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-12, 1e200])
+@pytest.mark.parametrize("method", METHODS[:3])  # lars_path has absolute tolerances
+def test_outputs_of_any_size(scale, method):
+    z, y, distances = data(4, 80, 5, binary=True)
+    samples = WeightedSamples(z.T, kernel(distances, 2.0))
+    usual, other = (fit(samples, y * size, z[0], method, 3) for size in (1.0, scale))
+    assert [j for j, _ in other.pairs] == [j for j, _ in usual.pairs]
+    for (_, weight), (_, expected) in zip(other.pairs, usual.pairs, strict=True):
+        assert weight == pytest.approx(expected * scale, rel=1e-9)
+    assert other.r2 == pytest.approx(usual.r2)
