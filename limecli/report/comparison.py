@@ -207,7 +207,7 @@ class _Pair:
         self.same("superpixel algorithm", one["algorithm"], other["algorithm"])
         self.same("number of superpixels", one["count"], other["count"])
         if not _same_map(one["map"], other["map"]):
-            self.found.append(Difference("superpixels", "as in the report", "others"))
+            self.found.append(Difference("superpixels", "one map", "another"))
 
 
 def _geometry(item: Mapping[str, Any]) -> dict[str, Any]:
