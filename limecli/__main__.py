@@ -29,8 +29,8 @@ def main() -> None:
 
 
 # CPython keeps the frames of calls in chunks of 16 KiB, and maps and unmaps memory at every call
-# that crosses an edge: at an unlucky depth, importing scikit-learn takes a fifth longer. A frame that
-# asks for much leaves all that it calls in one large chunk.
+# that crosses an edge: at an unlucky depth, importing scikit-learn takes a fifth longer. A frame
+# that asks for much leaves all that it calls in one large chunk.
 main.__code__ = main.__code__.replace(co_stacksize=1 << 16)
 
 if __name__ == "__main__":
