@@ -584,5 +584,8 @@ def main() -> None:
             print(line, flush=True)
 
 
+# As limecli itself starts: no call below crosses an edge of CPython's chunks of frames (__main__.py).
+main.__code__ = main.__code__.replace(co_stacksize=1 << 16)
+
 if __name__ == "__main__":
     main()
