@@ -584,7 +584,7 @@ def main() -> None:
             print(line, flush=True)
 
 
-# As limecli itself starts: no call below crosses an edge of CPython's chunks of frames (__main__.py).
+# As limecli itself starts (__main__.py): no call crosses an edge of CPython's chunks of frames.
 main.__code__ = main.__code__.replace(co_stacksize=1 << 16)
 
 if __name__ == "__main__":
