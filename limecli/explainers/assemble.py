@@ -39,9 +39,17 @@ def resolved(settings: LimeSettings, kernel_width: float, predictor: Predictor) 
         settings,
         kernel_width=kernel_width if settings.kernel_width is None else settings.kernel_width,
         feature_selection=selection,
+        mask_string=_mask_string(settings),
         batch_size=settings.batch_size or default_batch(settings.kind, predictor),
         max_memory=settings.max_memory or (None if settings.batch_size else DEFAULT_MEMORY),
     )
+
+
+def _mask_string(settings: LimeSettings) -> str | None:
+    """What stands for a hidden word where places count, by lime's own defaults."""
+    if settings.bow is not False or settings.mask_string is not None:
+        return settings.mask_string
+    return "\0" if settings.char_level else "UNKWORDZ"
 
 
 def chosen_labels(settings: LimeSettings, predictor: Predictor, row: FloatArray) -> list[int]:

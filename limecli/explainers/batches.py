@@ -32,7 +32,7 @@ def default_batch(kind: Kind, predictor: Predictor) -> int:
 
 def batch_size_for(settings: LimeSettings, sample_bytes: int) -> int:
     """How many samples of a size may exist at a time: `--batch-size`, and within `--max-memory`."""
-    most = settings.batch_size or _BATCH[settings.kind]
+    most = settings.batch_size or 1  # `resolved` has settled it
     if settings.max_memory is None:
         return most
     return max(1, min(most, settings.max_memory // max(1, sample_bytes)))

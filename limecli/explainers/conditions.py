@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from limecli.errors import InputError
+from limecli.neighborhood.lime_stream import generator
 from limecli.types import Column, Instance, LimeSettings
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def condition(column: Column, code: float) -> str:
@@ -52,6 +57,12 @@ def edge_texts(edges: Sequence[float]) -> list[str]:
         if len(set(texts)) == len(texts) and close:
             return texts
     return [repr(edge) for edge in edges]
+
+
+def seeded(settings: LimeSettings, columns: Sequence[Column]) -> np.random.RandomState:
+    """The generator of one row. lime's entropy discretizer has grown a tree a column from it."""
+    grown = settings.discretizer == "entropy"
+    return generator(settings.seed, sum(c.continuous for c in columns) if grown else 0)
 
 
 def tabular_notes(columns: Sequence[Column], settings: LimeSettings) -> tuple[str, ...]:

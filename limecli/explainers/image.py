@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
-from limecli.explainers.assemble import describe_superpixels, resolved, scores, surrogates
+from limecli.explainers.assemble import describe_superpixels, scores, surrogates
+from limecli.explainers.base import OneByOne
 from limecli.explainers.batches import BatchedModel, batch_size_for
 from limecli.explainers.composition import Composer, hidden_picture
-from limecli.explainers.interface import Progress, one_by_one
 from limecli.explainers.masks import fits_of_masks
 from limecli.explainers.segmentation import segmentation_notes, superpixels
 from limecli.neighborhood.lime_stream import draw_superpixels, generator
-from limecli.types import Background, Explanation, Instance, LimeSettings, Predictor, Skipped
+from limecli.types import Explanation, Instance
 
 _BYTES_A_VALUE = 9  # as a byte, and twice in single precision while it is preprocessed
 
 
-class Image:
+class Image(OneByOne):
     """Pictures, with the numbers of `lime.lime_image.LimeImageExplainer`."""
 
-    notes: tuple[str, ...] = ()
-
-    def __init__(
-        self,
-        predictor: Predictor,
-        background: Background | None,
-        settings: LimeSettings,
-        progress: Progress,
-    ) -> None:
-        self._predictor, self._progress = predictor, progress
-        self.settings = resolved(settings, 0.25, predictor)
-
-    def evaluations(self, count: int) -> int:
-        """At most `num_samples` for each."""
-        return count * self.settings.num_samples
-
-    def explain(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
-        """Each on its own; see `Explainer`."""
-        return one_by_one(instances, self._explain)
+    kernel_width = 0.25
 
     def _explain(self, instance: Instance) -> Explanation:
         settings, image = self.settings, instance.payload

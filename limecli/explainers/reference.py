@@ -9,7 +9,6 @@ Only this file imports lime's explainer classes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,12 +28,13 @@ from limecli.explainers.assemble import (
     scores,
     surrogates,
 )
+from limecli.explainers.base import OneByOne
 from limecli.explainers.batches import BatchedModel
 from limecli.explainers.composition import fill_color
-from limecli.explainers.conditions import condition, refuse_missing, tabular_notes
+from limecli.explainers.conditions import condition, refuse_missing, seeded, tabular_notes
 from limecli.explainers.interface import Progress, one_by_one
 from limecli.explainers.segmentation import segmentation_notes, superpixels
-from limecli.explainers.tokens import DEFAULT_SPLIT, Tokens, describe_tokens, mask_string
+from limecli.explainers.tokens import DEFAULT_SPLIT, Tokens, describe_tokens
 from limecli.surrogate.fit import Fit
 from limecli.types import (
     Background,
@@ -49,7 +49,6 @@ from limecli.types import (
 if TYPE_CHECKING:
     from limecli.types import FloatArray
 
-_TREE_SEED_RANGE = 0x7FFFFFFF  # what a scikit-learn tree draws from its generator at fit
 
 # lime draws a progress bar on stderr whatever one wishes; ours shows the same.
 lime_image.tqdm = lambda rows, **_: rows
@@ -155,13 +154,8 @@ class LimeTabular:
 
     def _explainer(self) -> LimeTabularExplainer:
         settings, columns = self.settings, self._background.columns
-        rng = np.random.RandomState(settings.seed)
+        rng = seeded(settings, columns)
         discretizer = None
-        if settings.discretizer == "entropy":
-            # lime's own constructor grows one tree a column from the shared generator.
-            for column in columns:
-                if column.continuous:
-                    rng.randint(0, _TREE_SEED_RANGE)
         if settings.discretizer != "none":
             discretizer = _BackgroundDiscretizer(columns, rng)
         categorical = [j for j, column in enumerate(columns) if not column.continuous]
@@ -229,28 +223,10 @@ class LimeTabular:
         )
 
 
-class LimeImage:
+class LimeImage(OneByOne):
     """Pictures by `lime.lime_image.LimeImageExplainer`, on segments numbered from 0."""
 
-    notes: tuple[str, ...] = ()
-
-    def __init__(
-        self,
-        predictor: Predictor,
-        background: Background | None,
-        settings: LimeSettings,
-        progress: Progress,
-    ) -> None:
-        self._predictor, self._progress = predictor, progress
-        self.settings = resolved(settings, 0.25, predictor)
-
-    def evaluations(self, count: int) -> int:
-        """`num_samples` for each."""
-        return count * self.settings.num_samples
-
-    def explain(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
-        """Each on its own; see `Explainer`."""
-        return one_by_one(instances, self._explain)
+    kernel_width = 0.25
 
     def _explain(self, instance: Instance) -> Explanation:
         settings = self.settings
@@ -289,30 +265,10 @@ class LimeImage:
         )
 
 
-class LimeText:
+class LimeText(OneByOne):
     """Texts by `lime.lime_text.LimeTextExplainer`; no perturbed text is predicted twice."""
 
-    notes: tuple[str, ...] = ()
-
-    def __init__(
-        self,
-        predictor: Predictor,
-        background: Background | None,
-        settings: LimeSettings,
-        progress: Progress,
-    ) -> None:
-        self._predictor, self._progress = predictor, progress
-        self.settings = resolved(
-            replace(settings, mask_string=mask_string(settings)), 25.0, predictor
-        )
-
-    def evaluations(self, count: int) -> int:
-        """`num_samples` for each."""
-        return count * self.settings.num_samples
-
-    def explain(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
-        """Each on its own; see `Explainer`."""
-        return one_by_one(instances, self._explain)
+    kernel_width = 25.0
 
     def _explain(self, instance: Instance) -> Explanation:
         settings = self.settings

@@ -17,11 +17,11 @@ from limecli.errors import InputError, PredictError, UsageError
 from limecli.explainers.assemble import ColumnWords, chosen_labels, resolved, scores, surrogates
 from limecli.explainers.batches import BatchedModel, batch_size_for
 from limecli.explainers.clock import Clock
-from limecli.explainers.conditions import refuse_missing, tabular_notes
+from limecli.explainers.conditions import refuse_missing, seeded, tabular_notes
 from limecli.explainers.interface import Progress, one_by_one, skipped
 from limecli.explainers.row_wise import RowWise, alike
 from limecli.neighborhood.kernel import binary_distances, distances_to_first, kernel
-from limecli.neighborhood.lime_stream import TabularDraws, draw_bins, draw_normals, generator
+from limecli.neighborhood.lime_stream import TabularDraws, draw_bins, draw_normals
 from limecli.neighborhood.tabular_space import TabularSpace
 from limecli.surrogate.fit import Fit, fit
 from limecli.surrogate.ridge import WeightedSamples
@@ -94,14 +94,10 @@ class Tabular:
         return self._draw(None)
 
     def _draw(self, centre: FloatArray | None) -> TabularDraws:
-        settings = self.settings
-        trees = 0
-        if settings.discretizer == "entropy":
-            trees = sum(column.continuous for column in self._columns)
-        rng = generator(settings.seed, trees)
+        rng, n = seeded(self.settings, self._columns), self.settings.num_samples
         if self._binned:
-            return draw_bins(rng, self._space, settings.num_samples)
-        return draw_normals(rng, self._space, settings.num_samples, centre)
+            return draw_bins(rng, self._space, n)
+        return draw_normals(rng, self._space, n, centre)
 
     @cached_property
     def _shared(self) -> _Shared:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from limecli.explainers.assemble import resolved, scores, surrogates
+from limecli.explainers.assemble import scores, surrogates
+from limecli.explainers.base import OneByOne
 from limecli.explainers.batches import BatchedModel, batch_size_for
-from limecli.explainers.interface import Progress, one_by_one
 from limecli.explainers.masks import fits_of_masks
-from limecli.explainers.tokens import Tokens, describe_tokens, mask_string
+from limecli.explainers.tokens import Tokens, describe_tokens
 from limecli.neighborhood.lime_stream import draw_words, generator
-from limecli.types import Background, Explanation, Instance, LimeSettings, Predictor, Skipped
+from limecli.types import Explanation, Instance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,30 +22,10 @@ _BYTES_A_CHARACTER = 8  # as Python holds it, and as the model cuts it up
 _LIMES_SCALE = 100.0  # lime multiplies distances between texts
 
 
-class Text:
+class Text(OneByOne):
     """Texts, with the numbers of `lime.lime_text.LimeTextExplainer`."""
 
-    notes: tuple[str, ...] = ()
-
-    def __init__(
-        self,
-        predictor: Predictor,
-        background: Background | None,
-        settings: LimeSettings,
-        progress: Progress,
-    ) -> None:
-        self._predictor, self._progress = predictor, progress
-        self.settings = resolved(
-            replace(settings, mask_string=mask_string(settings)), 25.0, predictor
-        )
-
-    def evaluations(self, count: int) -> int:
-        """At most `num_samples` for each."""
-        return count * self.settings.num_samples
-
-    def explain(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
-        """Each on its own; see `Explainer`."""
-        return one_by_one(instances, self._explain)
+    kernel_width = 25.0
 
     def _explain(self, instance: Instance) -> Explanation:
         settings = self.settings

@@ -25,13 +25,6 @@ _SHOWN = 40
 _TOGETHER = 64  # texts whose characters are looked up at a time
 
 
-def mask_string(settings: LimeSettings) -> str | None:
-    """What stands for a hidden word where places count; None for a bag of words."""
-    if settings.bow is not False or settings.mask_string is not None:
-        return settings.mask_string
-    return "\0" if settings.char_level else "UNKWORDZ"  # lime's own
-
-
 class Tokens:
     """The words of a text, numbered by first occurrence (by place, without a bag of words).
 
@@ -42,7 +35,7 @@ class Tokens:
     def __init__(self, instance: Instance, settings: LimeSettings) -> None:
         text: str = instance.payload
         self.text = text
-        self._mask = mask_string(settings) if settings.bow is False else None
+        self._mask = settings.mask_string if settings.bow is False else None
         self._tokens, is_word = _cut(text, settings)
         self.words: list[str] = []
         self.starts: list[list[int]] = []
