@@ -47,6 +47,13 @@ def _typed(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
     return value if source is not None and source.name == "COMMANDLINE" else None
 
 
+def _typed_option(metavar: str, told: str, *flags: str) -> Any:
+    """An option that neither limecli.toml nor the environment can set."""
+    return typer.Option(
+        *flags, metavar=metavar, help=told, allow_from_autoenv=False, callback=_typed
+    )
+
+
 def verify(
     report: Annotated[
         str,
@@ -62,50 +69,28 @@ def verify(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Where the model is now; needed for package.module:function and for URLs.",
-            allow_from_autoenv=False,
-            callback=_typed,
+        _typed_option(
+            "MODEL", "Where the model is now; needed for package.module:function and for URLs."
         ),
     ] = None,
     inputs: Annotated[
         list[str] | None,
-        typer.Option(
-            "--input",
-            metavar="FILE",
-            help="Where the input is now. Repeatable.",
-            allow_from_autoenv=False,
-            callback=_typed,
-        ),
+        _typed_option("FILE", "Where the input is now. Repeatable.", "--input"),
     ] = None,
     background: Annotated[
         str | None,
-        typer.Option(
-            "-b",
-            "--background",
-            metavar="FILE",
-            help="Where the background is now.",
-            allow_from_autoenv=False,
-            callback=_typed,
-        ),
+        _typed_option("FILE", "Where the background is now.", "-b", "--background"),
     ] = None,
     preprocess: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME|MEAN,STD|MODULE:FUNCTION",
-            help="As for limecli image; needed where it was a function.",
-            allow_from_autoenv=False,
-            callback=_typed,
+        _typed_option(
+            "NAME|MEAN,STD|MODULE:FUNCTION", "As for limecli image; needed where it was a function."
         ),
     ] = None,
     class_names: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE|imagenet",
-            help="Names of the classes, where the model has none or the report others.",
-            allow_from_autoenv=False,
-            callback=_typed,
+        _typed_option(
+            "FILE|imagenet", "Names of the classes, where the model has none or the report others."
         ),
     ] = None,
     timeout: Annotated[
