@@ -62,3 +62,9 @@ class ReportError(LimecliError):
     """A report cannot be read or written."""
 
     code = ExitCode.REPORT
+
+
+class NotExactError(Exception):
+    """LIME's exact weights do not apply here; the message says why. Never reaches a user as such:
+    samples are drawn instead.
+    """

@@ -54,6 +54,33 @@ class Predictor:
     preprocess: str | None = None
     notes: tuple[str, ...] = ()
     fitted: Any = None
+    leaf_boxes: Callable[[], LeafBoxes] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LeafBoxes:
+    """A model of a table's columns as a sum of boxes and of functions of one column each:
+
+    f(x) = offset + sum over leaves of values[leaf] x [x lies in the box] + sum of curves[j](x_j)
+
+    on the scale of `predict_fn`. A box is the product of sets of one column each: its pairs are
+    those (`leaf`, `factor`) with that leaf, sorted by it; every leaf has at least one, and no
+    column twice. A factor is a set of one column: `feature` says which, (`low`, `high`] the
+    numbers inside, `missing` whether NaN is inside, and for a column of categories
+    `codes[factor, code]` which are. `curves` map codes or numbers, `float[n]`, to
+    `float[n, n_outputs]`.
+    """
+
+    leaf: IntArray  # [n_pairs]
+    factor: IntArray  # [n_pairs]
+    feature: IntArray  # [n_factors]
+    low: FloatArray  # [n_factors]
+    high: FloatArray  # [n_factors]
+    missing: NDArray[np.bool_]  # [n_factors]
+    codes: NDArray[np.bool_]  # [n_factors, n_codes], all False for a column of numbers
+    values: FloatArray  # [n_leaves, n_outputs]
+    offset: FloatArray  # [n_outputs]
+    curves: Mapping[int, Callable[[FloatArray], FloatArray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -209,7 +236,11 @@ class LimeSettings:
 
     None stands for "lime's default, resolved when the explainer is built" or, for an option of
     another kind, "does not apply". `max_memory` (bytes) bounds the samples that exist at a time; it
-    settles `batch_size` where that is not given.
+    settles `batch_size` where that is not given. `auto_width` says that `kernel_width` was chosen
+    by held-out R². `settle` is the K of "sample until the top K order is settled", within
+    `max_samples`, neighbours in rank that lie within `tie_tolerance` (a share of the largest
+    weight) counting as tied. `flips` is how many changes of the decision to look for, none of them
+    in an `immutable` column; `flip_threshold` is what a regression's output must cross.
     """
 
     kind: Kind
@@ -234,6 +265,14 @@ class LimeSettings:
     char_level: bool | None = None
     bow: bool | None = None
     mask_string: str | None = None
+    auto_width: bool | None = None
+    control_variate: bool | None = None
+    settle: int | None = None
+    tie_tolerance: float | None = None
+    max_samples: int | None = None
+    flips: int | None = None
+    immutable: tuple[str, ...] | None = None
+    flip_threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -241,7 +280,10 @@ class Attribution:
     """One feature's part in a surrogate. `condition` is what z = 1 means, in words.
 
     Text fills `positions` ([start, end) in characters), images `area` (share of the picture) and
-    `centroid` (y, x in pixels). What later work measures is None.
+    `centroid` (y, x in pixels). `low` to `high` is the 95 % interval of the weight (both equal to
+    it where it is exact, None where there is none), `sign_probability` how sure its sign is,
+    `top_probability` how likely it is among the `num_features` strongest. `ranks` are the first and
+    last rank of the features whose order among each other the intervals do not support.
     """
 
     feature: str
@@ -254,9 +296,77 @@ class Attribution:
     high: float | None = None
     sign_probability: float | None = None
     top_probability: float | None = None
+    ranks: tuple[int, int] | None = None
     positions: tuple[tuple[int, int], ...] | None = None
     area: float | None = None
     centroid: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """One feature of a flip: what it was, and what it becomes (None: a word gone)."""
+
+    feature: str
+    index: int
+    before: Value
+    after: Value
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A change of few features that the model, asked again, decides otherwise.
+
+    `to` is the label decided for, `index` its index, `value` what the model says of it then; for a
+    regression the target's name and new value.
+    """
+
+    to: str
+    index: int
+    value: float
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How many real rows share every bin with an instance, so also its weights, and the range of
+    what the model predicts for them.
+    """
+
+    rows: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Locality:
+    """How near the kernel-weighted neighborhood is to its instance.
+
+    `shared` is how many of `of` features a typical (weighted) neighbour has in common with it: bins
+    of a table, superpixels shown, words kept. `toward_mean` is how far, as a share of the way from
+    the instance to the background's mean, the middle of undiscretised neighbors lies.
+    """
+
+    shared: float
+    of: int
+    toward_mean: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Neighborhood:
+    """The samples that an explanation was fitted to (if its weights are exact: checked on).
+
+    `samples` are what was drawn: `float[n, n_features]` of numbers and codes (a table), or
+    `bool[n, n_features]`, which superpixels are shown or words kept. `outputs` are the model's,
+    `float[n, n_outputs]`. `origin` is the instance in the same form, `[n_features]`. `predict` asks
+    the model of more samples in that form. `interpretable()` gives z, `[n_features, n]`, and the
+    kernel's weights, `float[n]`.
+    """
+
+    samples: NDArray[Any]
+    outputs: FloatArray
+    origin: NDArray[Any]
+    predict: PredictFn
+    interpretable: Callable[[], tuple[NDArray[Any], FloatArray]]
 
 
 @dataclass(frozen=True)
@@ -264,8 +374,11 @@ class Surrogate:
     """One label's local linear model.
 
     `r2_fit` is the R² on the samples that it was fitted to, `fidelity` the R² on held-out samples
-    (None until measured). `local_prediction` is what the surrogate says of the instance,
-    `model_prediction` what the model says.
+    (None until measured), `fidelity_rows` that on real rows. `local_prediction` is what the
+    surrogate says of the instance, `model_prediction` what the model says. `interval` names how the
+    intervals were computed ("exact", "HC3", "pairs", "replicates"), `no_interval` says why there
+    are none. `stability` is the expected Jaccard index of the strongest features of two runs.
+    `flips` is None where nobody looked, else what was found among `flip_samples` samples.
     """
 
     label: str
@@ -278,6 +391,12 @@ class Surrogate:
     fidelity: float | None = None
     stability: float | None = None
     settled: bool | None = None
+    interval: str | None = None
+    no_interval: str = ""
+    fidelity_rows: float | None = None
+    cell: Cell | None = None
+    flips: tuple[Flip, ...] | None = None
+    flip_samples: int | None = None
 
 
 @dataclass(frozen=True)
@@ -293,8 +412,10 @@ class Score:
 class Explanation:
     """One instance explained.
 
-    `image` (`uint8[h, w, 3]`) is for pictures only. `phases` says what took how many seconds.
-    Neither is ever serialised.
+    `model_calls` are all evaluations that it rests on, `weight_calls` those that the weights rest
+    on (none where they are exact). `real_rows` is how many real rows `fidelity_rows` was measured
+    on. `image` (`uint8[h, w, 3]`) is for pictures only. `phases` says what took how many seconds.
+    These two and `neighborhood` are never serialised.
     """
 
     instance: Instance
@@ -305,6 +426,10 @@ class Explanation:
     image: ByteArray | None = None
     notes: tuple[str, ...] = ()
     phases: Mapping[str, float] = field(default_factory=dict, compare=False)
+    weight_calls: int | None = None
+    locality: Locality | None = None
+    real_rows: int | None = None
+    neighborhood: Neighborhood | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

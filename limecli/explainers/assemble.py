@@ -75,14 +75,24 @@ def surrogates(
 ) -> tuple[Surrogate, ...]:
     """One Surrogate for each fitted label, the likeliest first. `row` is the model's own answer."""
     order = sorted(fits, key=lambda label: (-row[label], label))
-    found = []
+    made = []
     for label in order:
         fit = fits[label]
         attributions = tuple(
-            Attribution(index=index, weight=weight, rank=rank, **describe(index))
-            for rank, (index, weight) in enumerate(fit.pairs, start=1)
+            Attribution(
+                index=found.feature,
+                weight=found.weight,
+                rank=rank,
+                low=found.low,
+                high=found.high,
+                sign_probability=found.sign_probability,
+                top_probability=found.top_probability,
+                ranks=found.ranks,
+                **describe(found.feature),
+            )
+            for rank, found in enumerate(fit.weights, start=1)
         )
-        found.append(
+        made.append(
             Surrogate(
                 label=predictor.class_names[label],
                 index=label,
@@ -91,9 +101,13 @@ def surrogates(
                 model_prediction=float(row[label]),
                 r2_fit=fit.r2,
                 attributions=attributions,
+                fidelity=fit.fidelity,
+                stability=fit.stability,
+                interval=fit.interval,
+                no_interval=fit.no_interval,
             )
         )
-    return tuple(found)
+    return tuple(made)
 
 
 class ColumnWords:

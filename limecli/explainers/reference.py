@@ -35,7 +35,7 @@ from limecli.explainers.conditions import condition, refuse_missing, seeded, tab
 from limecli.explainers.interface import Progress, one_by_one
 from limecli.explainers.segmentation import segmentation_notes, superpixels
 from limecli.explainers.tokens import DEFAULT_SPLIT, Tokens, describe_tokens
-from limecli.surrogate.fit import Fit
+from limecli.surrogate.fit import Fit, Weight
 from limecli.types import (
     Background,
     Column,
@@ -74,7 +74,7 @@ class _RecordingBase(LimeBase):  # type: ignore[misc]
         self.outputs = outputs
         self.fits[int(label)] = Fit(
             float(intercept),
-            tuple((int(feature), float(weight)) for feature, weight in pairs),
+            tuple(Weight(int(feature), float(weight)) for feature, weight in pairs),
             # R² of a constant is undefined, not 1; so is that of a single weighted sample
             None if constant or not np.isfinite(score) else float(score),
             float(np.ravel(local)[0]),

@@ -20,16 +20,38 @@ _USUAL = (
 
 
 @dataclass(frozen=True)
+class Weight:
+    """One feature's weight; the other fields are those of `types.Attribution`."""
+
+    feature: int
+    weight: float
+    low: float | None = None
+    high: float | None = None
+    sign_probability: float | None = None
+    top_probability: float | None = None
+    ranks: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class Fit:
-    """One label's surrogate as numbers: (feature index, weight) pairs, strongest first.
+    """One label's surrogate as numbers, its weights strongest first; see `types.Surrogate`.
 
     `r2` is None where it is undefined: the model answers the same for every sample.
     """
 
     intercept: float
-    pairs: tuple[tuple[int, float], ...]
+    weights: tuple[Weight, ...]
     r2: float | None
     local_prediction: float
+    fidelity: float | None = None
+    stability: float | None = None
+    interval: str | None = None
+    no_interval: str = ""
+
+    @property
+    def pairs(self) -> tuple[tuple[int, float], ...]:
+        """(feature, weight) of each, strongest first."""
+        return tuple((found.feature, found.weight) for found in self.weights)
 
 
 def fit(
@@ -45,7 +67,7 @@ def fit(
     target = Target(samples, np.ldexp(outputs, -exponent))
     features = select(target, first, method, k)
     if target.constant:
-        zeros = tuple((int(j), 0.0) for j in features)
+        zeros = tuple(Weight(int(j), 0.0) for j in features)
         mean = float(outputs[0])
         return Fit(mean, zeros, None, mean)
     intercept, coefficients = target.ridge(features, _ALPHA)
@@ -53,7 +75,7 @@ def fit(
     weights = np.ldexp(coefficients, exponent)
     return Fit(
         float(np.ldexp(intercept, exponent)),
-        tuple((int(features[i]), float(weights[i])) for i in order),
+        tuple(Weight(int(features[i]), float(weights[i])) for i in order),
         target.r2(features, coefficients),
         float(np.ldexp(intercept + first[features] @ coefficients, exponent)),
     )
