@@ -16,8 +16,8 @@ from limecli.models.versions import installed_version
 from limecli.report.words import clean
 
 if TYPE_CHECKING:
+    from limecli.models.info import ModelInfo, Part, Port
     from limecli.models.interface import ModelFile
-    from limecli.types import ModelInfo, Part, Port
 
 _LISTED = 12  # classes, features and trusted names shown on a terminal
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from limecli.models.inert import Contents, Inert, Name, read_inert, walk
+from limecli.models.info import ModelInfo, Part
 from limecli.models.interface import ModelFile
 from limecli.models.trust import install_line, trusted_names
-from limecli.types import ModelInfo, Part, Task
+from limecli.types import Task
 
 _MAX_DEPTH = 12
 _MAX_PARTS = 200

@@ -17,9 +17,10 @@ from types import FunctionType
 from typing import Any
 
 from limecli.errors import ModelError
+from limecli.models.info import ModelInfo
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.outputs import checked
-from limecli.types import ModelInfo, Predictor, Task
+from limecli.types import Predictor, Task
 
 _NAME = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<path>[^\W\d]\w*(?:\.[^\W\d]\w*)*)")
 _TASKS: dict[str, Task] = {"classification": "classification", "regression": "regression"}

@@ -10,9 +10,10 @@ from typing import Any
 
 from limecli.errors import ModelError, PredictError
 from limecli.models.categories import matrix_of, unnamed_note
+from limecli.models.info import ModelInfo, Part
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.outputs import checked
-from limecli.types import ModelInfo, Part, Predictor, Task
+from limecli.types import Predictor, Task
 
 _MAGIC = b"CBM1"
 _CLASSES = ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll")

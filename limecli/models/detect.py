@@ -7,8 +7,9 @@ from pathlib import Path
 
 from limecli import registry
 from limecli.errors import ModelError
+from limecli.models.info import ModelInfo
 from limecli.models.interface import LoadOptions, ModelFile, ModelLoader, missing_packages
-from limecli.types import ModelInfo, Predictor
+from limecli.types import Predictor
 
 
 def find_loader(file: ModelFile) -> tuple[str, ModelLoader]:

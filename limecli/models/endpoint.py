@@ -13,9 +13,10 @@ from limecli.models.endpoint_http import Answer, Connection
 from limecli.models.endpoint_plans import Plan, output_task
 from limecli.models.endpoint_protocols import Form, LabelsError, NotAnswerError, Tensor
 from limecli.models.endpoint_service import FORMS, Service, status_hint
+from limecli.models.info import ModelInfo, Part, Port
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.outputs import checked, in_fixed_batches
-from limecli.types import ModelInfo, Part, Port, Predictor, Task
+from limecli.types import Predictor, Task
 
 if TYPE_CHECKING:
     from limecli.types import FloatArray

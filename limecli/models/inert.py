@@ -16,10 +16,10 @@ from limecli.errors import ModelError
 from limecli.models.guard import GuardedUnpickler, opcode_budget, read_pickle
 from limecli.models.guard_calls import STAND_INS, UnknownUse, check_call
 from limecli.models.guard_states import check_words
+from limecli.models.info import WantedName
 from limecli.models.interface import ModelFile
 from limecli.models.skew import present_global
 from limecli.models.trust import UntrustedNameError, refusal, replaced_main, trusted_names
-from limecli.types import WantedName
 
 _REBUILT = ("numpy", "numpy.dtypes", "numpy._core.multiarray", "numpy._core.numeric",
             "joblib.numpy_pickle", "_codecs", "builtins")  # fmt: skip

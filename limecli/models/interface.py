@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
 from limecli.errors import ModelError
-from limecli.types import Kind, ModelInfo, Predictor, Task
+from limecli.models.info import ModelInfo
+from limecli.types import Kind, Predictor, Task
 
 Output = Literal["probability", "decision"]
 Activation = Literal["none", "softmax", "sigmoid"]

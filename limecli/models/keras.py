@@ -16,6 +16,7 @@ from typing import Any
 
 from limecli.errors import ModelError
 from limecli.models.frames import numbers_of
+from limecli.models.info import ModelInfo
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.keras_config import check_storage, describe_config
 from limecli.models.outputs import checked, in_fixed_batches
@@ -27,7 +28,7 @@ from limecli.models.pictures import (
     preprocessor,
     to_model_scale,
 )
-from limecli.types import ModelInfo, Predictor, Task
+from limecli.types import Predictor, Task
 
 BACKENDS = ("tensorflow", "torch", "jax", "openvino")
 _PICTURES, _ROWS = 32, 1024  # batch sizes

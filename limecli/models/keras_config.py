@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from limecli.errors import ModelError
+from limecli.models.info import ModelInfo, Part, Port
 from limecli.models.interface import ModelFile
-from limecli.types import ModelInfo, Part, Port, Task
+from limecli.types import Task
 
 _MAX_LAYERS = 400
 _HDF5 = b"\x89HDF\r\n\x1a\n"

@@ -6,10 +6,11 @@ from typing import Any
 
 from limecli.errors import ModelError
 from limecli.models.categories import matrix_of, unnamed_note
+from limecli.models.info import ModelInfo, Part
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.lightgbm_text import Header, for_booster, read_header
 from limecli.models.outputs import checked
-from limecli.types import ModelInfo, Part, Predictor
+from limecli.types import Predictor
 
 
 class LightgbmLoader:

@@ -14,9 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from limecli.errors import ModelError
+from limecli.models.info import ModelInfo
 from limecli.models.interface import LoadOptions, ModelFile, ModelLoader, missing_packages
 from limecli.models.versions import other_versions, skew_notes
-from limecli.types import ModelInfo, Predictor
+from limecli.types import Predictor
 
 MLMODEL = "MLmodel"
 _MAX_BYTES = 4 << 20  # an MLmodel of ten thousand columns is about 1 MB

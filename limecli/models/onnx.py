@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from limecli.errors import ModelError, PredictError
 from limecli.models.column_names import picked
+from limecli.models.info import ModelInfo, Part, Port
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.onnx_graph import (
     ScoreOutput,
@@ -27,7 +28,7 @@ from limecli.models.pictures import (
     preprocessor,
     to_model_scale,
 )
-from limecli.types import ModelInfo, Part, Port, Predictor
+from limecli.types import Predictor
 
 if TYPE_CHECKING:
     import numpy as np

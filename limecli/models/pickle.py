@@ -12,11 +12,12 @@ from typing import Any
 from limecli.errors import LimecliError, ModelError
 from limecli.models.compression import COMPRESSIONS
 from limecli.models.guard import guarded_load, unguarded_load
+from limecli.models.info import ModelInfo
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.skew import MismatchError
 from limecli.models.trust import UntrustedNameError, without_main
 from limecli.models.versions import mismatch, other_versions, skew_notes, with_hint
-from limecli.types import ModelInfo, Predictor
+from limecli.types import Predictor
 
 _TORCH_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"  # what torch.save wrote before it wrote zips
 

@@ -14,12 +14,13 @@ from limecli.models.anatomy import describe
 from limecli.models.guard_calls import UnknownUse
 from limecli.models.guard_native import check_all
 from limecli.models.inert import Contents, Inert, Name
+from limecli.models.info import ModelInfo
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.skops_nodes import State, scalar
 from limecli.models.skops_schema import SCHEMA, SchemaCheck, damaged
 from limecli.models.trust import install_line, refusal, without_main
 from limecli.models.versions import mismatch, other_versions, skew_notes, with_hint
-from limecli.types import ModelInfo, Predictor
+from limecli.types import Predictor
 
 _SHOWN = 1 << 20  # bytes of an array that inspect reads
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from limecli.errors import ModelError, PredictError
 from limecli.models.frames import numbers_of
+from limecli.models.info import ModelInfo, Part, Port
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.outputs import checked, in_fixed_batches
 from limecli.models.pictures import (
@@ -35,7 +36,7 @@ from limecli.models.torch_script import (
     script_tree,
     weights_count,
 )
-from limecli.types import ModelInfo, Part, Port, Predictor, Task
+from limecli.types import Predictor, Task
 
 _PICTURES, _ROWS = 32, 1024  # batch sizes
 _SIZE_HINT = "if the size of the input does not fit: pictures take --image-size"

@@ -17,8 +17,8 @@ from functools import cache
 from typing import Any
 
 from limecli.errors import ModelError
+from limecli.models.info import Port
 from limecli.models.torch_archive import Archive, allowed_operator
-from limecli.types import Port
 
 _DTYPES = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32",
            8: "float64", 12: "bool", 13: "bfloat16"}  # fmt: skip

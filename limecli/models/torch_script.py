@@ -10,8 +10,8 @@ from typing import Any
 
 from limecli.errors import ModelError
 from limecli.models.inert import Inert, Name
+from limecli.models.info import Part
 from limecli.models.torch_archive import Archive, allowed_operator
-from limecli.types import Part
 
 # The operators of TorchScript's own namespace that only shuffle values.
 _PRIM = frozenset(

@@ -9,6 +9,7 @@ from typing import Any
 
 from limecli.errors import ModelError, PredictError
 from limecli.models.categories import matrix_of, unnamed_note
+from limecli.models.info import ModelInfo, Part
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.outputs import checked
 from limecli.models.xgboost_document import (
@@ -17,7 +18,7 @@ from limecli.models.xgboost_document import (
     is_old_binary,
     read_document,
 )
-from limecli.types import ModelInfo, Part, Predictor, Task
+from limecli.types import Predictor, Task
 
 
 class XgboostLoader:
