@@ -220,6 +220,7 @@ class LimeSettings:
     flips: int | None = None
     immutable: tuple[str, ...] | None = None
     flip_threshold: float | None = None
+    not_exact: str | None = None
 
 
 @dataclass(frozen=True)
@@ -298,6 +299,27 @@ class Locality:
     toward_mean: float | None = None
 
 
+@dataclass(frozen=True)
+class Repeats:
+    """What so many `runs` with other seeds showed: the mean Jaccard index of their strongest."""
+
+    runs: int
+    jaccard: float
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a label's surrogate says with another width, other bins or another background.
+
+    `effects` are (feature index, weight x z of the instance), strongest first: how far the feature,
+    as it is here, moves the surrogate. So bins and numbers on a scale can be compared.
+    """
+
+    name: str
+    effects: tuple[tuple[int, float], ...]
+    fidelity: float | None
+
+
 @dataclass(frozen=True, eq=False)
 class Neighborhood:
     """The samples that an explanation was fitted to (if its weights are exact: checked on).
@@ -344,6 +366,8 @@ class Surrogate:
     cell: Cell | None = None
     flips: tuple[Flip, ...] | None = None
     flip_samples: int | None = None
+    repeats: Repeats | None = None
+    variants: tuple[Variant, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -359,6 +383,7 @@ class Score:
 class Explanation:
     """One instance explained.
 
+    `sampler` says how its samples were drawn, which `auto` may settle for each instance anew.
     `model_calls` are all evaluations that it rests on, `weight_calls` those that the weights rest
     on (none where they are exact). `real_rows` is how many real rows `fidelity_rows` was measured
     on. `image` (`uint8[h, w, 3]`) is for pictures only. `phases` says what took how many seconds.
@@ -373,6 +398,7 @@ class Explanation:
     image: ByteArray | None = None
     notes: tuple[str, ...] = ()
     phases: Mapping[str, float] = field(default_factory=dict, compare=False)
+    sampler: str | None = None
     weight_calls: int | None = None
     locality: Locality | None = None
     real_rows: int | None = None

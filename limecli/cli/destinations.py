@@ -100,7 +100,8 @@ def _by_suffix(path: str, formats: dict[str, ReportFormat]) -> ReportFormat:
     )
 
 
-def _filled(template: str, instance: Instance) -> str:
+def filled(template: str, instance: Instance) -> str:
+    """The name of one instance's file."""
     # An id comes from a file: it must not climb out of the folder.
     safe = instance.id.replace("/", "_").replace("\\", "_").replace("\0", "_").lstrip(".") or "_"
     return template.replace("{stem}", safe).replace("{id}", safe)
@@ -110,7 +111,7 @@ def _names(path: str, fmt: ReportFormat, instances: Sequence[Instance]) -> list[
     """The files behind a template. Raises UsageError when two explanations want the same one."""
     if not (fmt.one_each or "{stem}" in path or "{id}" in path):
         return [path]
-    names = Counter(_filled(path, instance) for instance in instances)
+    names = Counter(filled(path, instance) for instance in instances)
     twice = next((name for name, count in names.items() if count > 1), None)
     if twice is not None:
         hint = "put {id} or {stem} into the name" if "{" not in path else "give them other names"
@@ -123,7 +124,7 @@ def _split(template: str, fmt: ReportFormat, report: Report) -> list[tuple[str, 
     if not (fmt.one_each or "{stem}" in template or "{id}" in template):
         return [(template, report)]
     return [
-        (_filled(template, item.instance), replace(report, explanations=(item,)))
+        (filled(template, item.instance), replace(report, explanations=(item,)))
         for item in report.explanations
         if isinstance(item, Explanation)
     ]

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from limecli.cli.gates import GateOptions
 from limecli.cli.options import (
     CommonOptions,
     Discretizer,
@@ -48,6 +49,7 @@ def tabular(
     model_options: ModelOptions,
     lime: LimeOptions,
     report: ReportOptions,
+    gates: GateOptions,
     row: Annotated[
         str | None,
         typer.Option(
@@ -80,6 +82,19 @@ def tabular(
     sample_around_instance: Annotated[
         bool, typer.Option("--sample-around-instance", help="With --discretizer none: draw there.")
     ] = False,
+    immutable: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMNS", help="No flip changes these, nor protected ones (sex, age ...)."
+        ),
+    ] = None,
+    mutable: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMNS", help="Flips may change these, though protected."),
+    ] = None,
+    require_background: Annotated[
+        bool, typer.Option("--require-background", help="Exit 1 unless a background was given.")
+    ] = False,
 ) -> None:
     """Explain rows of a table."""
     if sample_around_instance and discretizer is not Discretizer.none:
@@ -87,8 +102,10 @@ def tabular(
     wanted = Rows(
         rows, row, background, id_column, target, tuple(categorical or ()),
         discretizer.value if discretizer else None, sample_around_instance,
+        tuple(immutable or ()), tuple(mutable or ()),
     )  # fmt: skip
-    explain_and_report(model, wanted, Options(common, model_options, lime, report))
+    options = Options(common, model_options, lime, report, gates, require_background)
+    explain_and_report(model, wanted, options)
 
 
 def image(
@@ -105,6 +122,7 @@ def image(
     model_options: ModelOptions,
     lime: LimeOptions,
     report: ReportOptions,
+    gates: GateOptions,
     preprocess: Annotated[
         str | None,
         typer.Option(
@@ -142,7 +160,9 @@ def image(
     wanted = Pictures(
         dict(enumerate(images)), segmentation, num_segments, hide_color, resize.value, image_size
     )
-    explain_and_report(model, wanted, Options(common, model_options, lime, report), preprocess)
+    explain_and_report(
+        model, wanted, Options(common, model_options, lime, report, gates), preprocess
+    )
 
 
 def text(
@@ -156,6 +176,7 @@ def text(
     model_options: ModelOptions,
     lime: LimeOptions,
     report: ReportOptions,
+    gates: GateOptions,
     file: Annotated[str | None, typer.Option(metavar="FILE", help="Read the text here.")] = None,
     lines: Annotated[bool, typer.Option("--lines", help="Every line is a text.")] = False,
     split_expression: Annotated[
@@ -187,4 +208,4 @@ def text(
     else:
         instances = read_texts(file or "-", lines)
     wanted = Texts(tuple(instances), split_expression, char_level, not no_bow, mask_string)
-    explain_and_report(model, wanted, Options(common, model_options, lime, report))
+    explain_and_report(model, wanted, Options(common, model_options, lime, report, gates))

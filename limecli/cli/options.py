@@ -15,7 +15,7 @@ import typer
 from limecli.cli.console import Console, use
 from limecli.errors import UsageError
 
-SCALES = ("probability", "decision")
+SCALES = ("probability", "margin", "decision")
 _SIZE = re.compile(r"([0-9]{1,15})([KMGTkmgt]?)")
 _LEAST_MEMORY = 1 << 20
 
@@ -76,8 +76,13 @@ class Engine(StrEnum):
 
 
 class Sampler(StrEnum):
-    """How samples are drawn."""
+    """How samples are drawn; `auto` takes the most accurate that applies."""
 
+    auto = "auto"
+    exact = "exact"
+    sobol = "sobol"
+    hadamard = "hadamard"
+    pairs = "pairs"
     lime = "lime"
 
 
@@ -200,8 +205,12 @@ class LimeOptions:
         int, typer.Option("-t", "--top-labels", min=1, help="Explain the N likeliest classes.")
     ] = 1
     kernel_width: Annotated[
-        float | None,
-        typer.Option(help="Kernel width [0.75 sqrt(columns); images 0.25; text 25]."),
+        str | None,
+        typer.Option(
+            metavar="WIDTH|auto",
+            help="Kernel width, or that of the best held-out fidelity"
+            " [0.75 sqrt(columns); images 0.25; text 25].",
+        ),
     ] = None
     distance_metric: Annotated[
         Metric | None, typer.Option(help="Distance [euclidean; images and text cosine].")
@@ -212,7 +221,53 @@ class LimeOptions:
     engine: Annotated[
         Engine, typer.Option(help="Who draws and fits: lime's own classes, or limecli.")
     ] = Engine.limecli
-    sampler: Annotated[Sampler, typer.Option(help="How samples are drawn.")] = Sampler.lime
+    sampler: Annotated[
+        Sampler,
+        typer.Option(
+            help="How samples are drawn: rows exact, sobol or lime; images hadamard, pairs or lime;"
+            " text pairs or lime."
+        ),
+    ] = Sampler.auto
+    control_variate: Annotated[
+        bool,
+        typer.Option("--control-variate", help="With pairs: fewer samples, more time to fit."),
+    ] = False
+    settle: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="K", help="Sample until the order of the K strongest is settled."
+        ),
+    ] = None
+    max_samples: Annotated[
+        int | None,
+        typer.Option(min=10, max=10_000_000, help="Where --settle gives up [131072]."),
+    ] = None
+    tie_tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="What --settle takes for a tie, as a share of the top weight [0.05]."
+        ),
+    ] = None
+    flips: Annotated[
+        int, typer.Option(min=0, max=20, help="How many changes of the decision to look for.")
+    ] = 1
+    flip_threshold: Annotated[
+        float | None, typer.Option(help="What a flip moves the output of a regression across.")
+    ] = None
+    tune: Annotated[
+        bool,
+        typer.Option("--tune", help="Try bins and kernel widths, take the best held-out fidelity."),
+    ] = False
+    sensitivity: Annotated[
+        bool,
+        typer.Option(
+            "--sensitivity", help="Which signs and ranks hold with other widths and backgrounds."
+        ),
+    ] = False
+    repeats: Annotated[
+        int | None,
+        typer.Option(min=2, max=100, help="Explain again with other seeds, and say what stays."),
+    ] = None
     seed: Annotated[
         int, typer.Option("-s", "--seed", min=0, max=2**32 - 1, help="Seed of every instance.")
     ] = 0
@@ -229,9 +284,22 @@ class LimeOptions:
 
     def __post_init__(self) -> None:
         """Raises UsageError before a model is loaded for nothing."""
-        if self.kernel_width is not None and not 1e-6 <= self.kernel_width <= 1e6:
+        _ = self.width, self.max_bytes
+        if self.settle is None and (self.max_samples, self.tie_tolerance) != (None, None):
+            raise UsageError("--max-samples and --tie-tolerance need --settle K")
+
+    @property
+    def width(self) -> float | None:
+        """`kernel_width` as a number; None for lime's default or `auto`. Raises UsageError."""
+        if self.kernel_width in (None, "auto"):
+            return None
+        try:
+            found = float(self.kernel_width or "")
+        except ValueError:
+            raise UsageError(f"--kernel-width {self.kernel_width} is no number") from None
+        if not 1e-6 <= found <= 1e6:
             raise UsageError(f"--kernel-width {self.kernel_width}: it must lie in 1e-6 to 1e6")
-        _ = self.max_bytes
+        return found
 
     @property
     def max_bytes(self) -> int | None:
@@ -263,9 +331,18 @@ class ReportOptions:
         typer.Option(
             "-o",
             "--output",
-            metavar="FILE|probability|decision",
+            metavar="FILE|probability|margin|decision",
             help="Write a file, format by suffix (.json .csv .png .txt), repeatable; or choose"
-            " which of the model's outputs is explained.",
+            " which of the model's outputs is explained: probability, margin (the raw score of"
+            " boosting and linear classifiers, log-odds as a rule) or decision"
+            " (decision_function).",
+        ),
+    ] = None
+    save_neighborhood: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.npz",
+            help="Save samples, weights and predictions; {id} in the name for several.",
         ),
     ] = None
 

@@ -6,22 +6,24 @@ to call, nor say what to trust: that is typed by the user or not done at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, NoReturn
 
 from limecli import registry
-from limecli.cli.run import Prepared, Run, Subject
-from limecli.cli.subjects import Pictures, Rows, Texts
+from limecli.cli.recalled import Recalled, is_there
+from limecli.cli.run import Prepared, Run
 from limecli.errors import InputError, ModelError, ReportError, UsageError
+from limecli.explainers.samplers import SAMPLERS
 from limecli.report.reading import Recorded, recorded_settings
-from limecli.types import Instance, Kind, LimeSettings, Predictor
+from limecli.types import Kind, LimeSettings, Predictor
 
 if TYPE_CHECKING:
     from limecli.models.interface import LoadOptions
 
-_LARGEST_SIDE = 1 << 14  # of a picture, in pixels
+_LIMES_SAMPLES = {"tabular": 5000, "image": 1000, "text": 5000}
+_NO_LIMES = {"auto_width": None, "control_variate": None, "settle": None, "max_samples": None,
+             "tie_tolerance": None, "flips": None}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Replay:
     @property
     def kind(self) -> Kind:
         """What the report explains."""
-        return cast("Kind", self.report.settings["kind"])
+        return self.report.kind
 
     @property
     def model(self) -> str:
@@ -71,7 +73,7 @@ class Replay:
         if self.given.model is not None:
             return self.given.model
         path = str(self.report.model["path"])
-        if _is_there(path, folders=True):
+        if is_there(path, folders=True):
             # "./" keeps a file that is called like code or a URL from ever being taken for one.
             return f"./{path}" if ":" in path and not Path(path).is_absolute() else path
         if "://" in path:
@@ -96,7 +98,7 @@ class Replay:
         names = self.given.class_names
         model, settings = self.report.model, self.report.settings
         scale, activation = model.get("output", "probability"), model.get("activation", "none")
-        if scale not in ("probability", "decision"):
+        if scale not in ("probability", "margin", "decision"):
             self.report.refuse(f"model.output is {str(scale)[:40]!r}")
         if activation not in ("none", "softmax", "sigmoid"):
             self.report.refuse(f"model.activation is {str(activation)[:40]!r}")
@@ -121,7 +123,7 @@ class Replay:
         if self.given.preprocess is not None:
             preprocessor(self.given.preprocess)
             return self.given.preprocess
-        name = self._word("preprocess") if self.kind == "image" else None
+        name = self.report.word("preprocess") if self.kind == "image" else None
         if name is None:
             return None
         if ":" in name:
@@ -136,15 +138,33 @@ class Replay:
             self.report.refuse(f"settings.preprocess is {name[:40]!r}")
         return name
 
-    def settings(self, engine: str | None) -> LimeSettings:
-        """LIME's settings but for the labels. Raises ReportError for an engine nobody has."""
-        found = recorded_settings(self.report, engine)
+    def settings(self, engine: str | None = None) -> LimeSettings:
+        """LIME's settings but for the labels, for another engine where one is given.
+
+        Raises ReportError for an engine or a sampler that nobody has.
+        """
+        found = recorded_settings(self.report)
         if f"{found.engine}-{self.kind}" not in registry.available(registry.EXPLAINERS):
-            raise ReportError(
-                f"{self.report.path} was made with the engine {found.engine}, which is not here",
-                "update limecli, or compare with lime's own classes: --against lime",
-            )
-        return found
+            self._refuse("engine", found.engine)
+        if found.sampler not in SAMPLERS[self.kind]:
+            self._refuse("sampler", found.sampler)
+        if engine in (None, found.engine):
+            return found
+        return replace(found, engine=engine, sampler="lime", **_NO_LIMES)
+
+    def _refuse(self, what: str, name: str) -> NoReturn:
+        raise ReportError(
+            f"{self.report.path} was made with the {what} {name[:40]!r}, which is not here",
+            "update limecli, or make the report anew",
+        )
+
+    def within_intervals(self, engine: str | None) -> bool:
+        """Whether the engine draws otherwise than the report was made: no number can be equal."""
+        return engine == "lime" and self.settings().sampler != "lime"
+
+    def limes_settings(self) -> LimeSettings:
+        """As lime would explain the same with its default number of samples."""
+        return replace(self.settings("lime"), num_samples=_LIMES_SAMPLES[self.kind])
 
     def labels(self, predictor: Predictor) -> tuple[int, ...]:
         """Indices of the labels that were asked for; of equal names those that were explained."""
@@ -178,182 +198,20 @@ class Replay:
     def prepare(self, run: Run) -> Prepared:
         """Read the input again and keep what the report explains, with its own superpixels."""
         self.use_class_names(run)
+        recalled = Recalled(self.report, self.given.inputs, self.given.background)
         try:
-            prepared = run.read(self._subject(run.predictor))
+            prepared = run.read(recalled.subject(run.predictor))
         except UsageError as error:  # no option of the user's: the input is not what it was
             raise InputError(error.message, "give another with --input or --background") from error
         wanted = {item["index"]: item for item in self.report.explanations}
         return replace(
             prepared,
             instances=tuple(
-                self._with_segments(item, wanted[item.index])
+                recalled.with_segments(item, wanted[item.index])
                 for item in prepared.instances
                 if item.index in wanted
             ),
             skipped=tuple(item for item in prepared.skipped if item.index in wanted),
+            # Before explanations were judged by real rows, their evaluations were not counted.
+            real=None if self.report.older else prepared.real,
         )
-
-    def _subject(self, predictor: Predictor) -> Subject:
-        if self.kind == "tabular":
-            return self._rows()
-        return self._pictures(predictor) if self.kind == "image" else self._texts()
-
-    def _rows(self) -> Rows:
-        path = self._input_path()
-        first, last = self._span()
-        id_column = self._word("id_column")
-        explained = self.report.explained
-        if id_column is None and any(item["id"] != str(item["index"]) for item in explained):
-            id_column = "id"  # what --row id=VALUE looks for
-        categorical = self.report.settings.get("categorical", [])
-        if not isinstance(categorical, list) or not all(isinstance(x, str) for x in categorical):
-            self.report.refuse("settings.categorical is no list of names")
-        discretizer = self._word("discretizer")
-        return Rows(
-            path, f"{first}:{last + 1}", self._background_path(path), id_column,
-            self._word("target"), tuple(categorical), discretizer,
-            bool(self.report.settings.get("sample_around_instance")),
-        )  # fmt: skip
-
-    def _span(self) -> tuple[int, int]:
-        indices = [item["index"] for item in self.report.explanations]
-        return min(indices), max(indices)
-
-    def _background_path(self, rows: str) -> str | None:
-        if self.given.background is not None:
-            return self.given.background
-        recorded = self.report.background
-        if recorded is None:
-            self.report.refuse("rows of a table without a background")
-        if recorded["source"] == "model":
-            return None
-        if recorded["source"] == "rows":
-            return rows
-        return _existing(recorded["path"], "background", "--background FILE")
-
-    def _input_path(self) -> str:
-        """The one file that a table or texts lie in."""
-        if self.given.inputs:
-            return self.given.inputs[0]
-        paths = {item["input"]["path"] for item in self.report.explained}
-        if len(paths) > 1:
-            self.report.refuse("its rows lie in several files")
-        return _existing(next(iter(paths), None), "input", "--input FILE")
-
-    def _pictures(self, predictor: Predictor) -> Pictures:
-        settings = self.report.settings
-        resize = settings.get("resize", "stretch")
-        if resize not in ("crop", "stretch", "pad"):
-            self.report.refuse(f"settings.resize is {str(resize)[:40]!r}")
-        size = self._size(predictor)
-        # Superpixels of the user's own come out of the report, which holds them whole.
-        return Pictures(self._picture_paths(), "auto", None, "mean", resize, size)
-
-    def _size(self, predictor: Predictor) -> int | None:
-        height, width = (predictor.input_shape or (None, None))[:2]
-        size = self.report.settings.get("image_size")
-        if height is not None and width is not None:
-            return None
-        if not (isinstance(size, list) and len(size) == 2 and all(map(_is_side, size))):
-            self.report.refuse("settings.image_size is not the height and width of a picture")
-        return int(size[0] if height is None else size[1])
-
-    def _picture_paths(self) -> dict[int, str]:
-        """Paths by index; a picture that was skipped has one only if the user gives it."""
-        everything, explained = self.report.explanations, self.report.explained
-        given = self.given.inputs
-        if given:
-            items = everything if len(given) == len(everything) else explained
-            return {item["index"]: path for item, path in zip(items, given, strict=True)}
-        paths = {item["index"]: (item.get("input") or {}).get("path") for item in everything}
-        must = {item["index"] for item in explained}
-        return {
-            index: _existing(path, "picture", "--input FILE") if index in must else str(path)
-            for index, path in paths.items()
-            if index in must or path is not None
-        }
-
-    def _with_segments(self, instance: Instance, item: Mapping[str, Any]) -> Instance:
-        from limecli.explainers.segmentation import ALGORITHMS
-        from limecli.report.label_map import decoded
-
-        algorithm = self.report.settings.get("segmentation", "auto")
-        if self.kind != "image" or algorithm in ALGORITHMS or item["status"] != "ok":
-            return instance
-        found = item.get("segmentation") or {}
-        segments = decoded(str(found.get("map", "")), instance.payload.shape[:2])
-        if segments is None:
-            self.report.refuse(f"the superpixels of {item['id'][:40]!r} cannot be read")
-        return replace(instance, segments=segments)
-
-    def _texts(self) -> Texts:
-        from limecli.inputs.text import text_instance
-
-        settings = self.report.settings
-        if self.given.inputs:
-            instances = self._texts_from(self.given.inputs[0])
-        else:
-            instances = [
-                text_instance(item["input"]["text"], item["index"], item["input"]["path"])
-                for item in self.report.explained
-            ] + self._skipped_texts()
-        if not instances:
-            raise InputError(f"{self.report.path} holds no text to explain", "--input FILE")
-        return Texts(
-            tuple(sorted(instances, key=lambda item: item.index)),
-            settings.get("split_expression"), bool(settings.get("char_level")),
-            settings.get("bow") is not False, settings.get("mask_string"),
-        )  # fmt: skip
-
-    def _texts_from(self, path: str) -> list[Instance]:
-        """The whole file where that is the one text of the report, else its lines."""
-        from limecli.inputs.text import line_instances, read_texts
-
-        (whole,) = read_texts(path, lines=False)
-        explained = self.report.explained
-        if len(self.report.explanations) == 1 and (
-            not explained or explained[0]["input"]["sha256"] == whole.sha256
-        ):
-            return [replace(whole, index=self.report.explanations[0]["index"])]
-        if self._span() == (0, 0):
-            return [whole]
-        return line_instances(whole.payload, whole.path)
-
-    def _skipped_texts(self) -> list[Instance]:
-        """Lines that were skipped, out of the file that the others lie in, if that is there."""
-        wanted = {item["index"] for item in self.report.explanations if item["status"] != "ok"}
-        paths = {item["input"]["path"] for item in self.report.explained}
-        path = paths.pop() if len(paths) == 1 else None
-        if not wanted or path is None or not _is_there(path):
-            return []
-        return [item for item in self._texts_from(path) if item.index in wanted]
-
-    def _word(self, key: str) -> str | None:
-        """A setting that is a string, or not there."""
-        value = self.report.settings.get(key)
-        if value is not None and not isinstance(value, str):
-            self.report.refuse(f"settings.{key} is {str(value)[:40]!r}")
-        return value
-
-
-def _is_side(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 8 <= value <= _LARGEST_SIDE
-
-
-def _is_there(path: str, folders: bool = False) -> bool:
-    """Whether a report's path is a plain file (or folder): a device or pipe is not read for it."""
-    try:
-        return Path(path).is_file() or (folders and Path(path).is_dir())
-    except (OSError, ValueError):  # a name that is too long, or holds what no name does
-        return False
-
-
-def _existing(path: str | None, what: str, option: str) -> str:
-    if path is None or path == "standard input":
-        raise InputError(
-            f"the report does not say in which file its {what} lay (perhaps standard input)",
-            f"give it again: {option}",
-        )
-    if not _is_there(path):
-        raise InputError(f"{path}: no such file", f"if the {what} has moved: {option}")
-    return path

@@ -10,10 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from limecli.cli import variants
 from limecli.cli.destinations import destinations
+from limecli.cli.gates import GateOptions, check_background
+from limecli.cli.neighborhoods import neighborhood_files
 from limecli.cli.options import CommonOptions, LimeOptions, ModelOptions, ReportOptions
 from limecli.cli.run import Explained, Prepared, Run, Subject
 from limecli.cli.settings import lime_settings, load_options
+from limecli.cli.variants import Tuned
 from limecli.errors import InputError, PredictError
 from limecli.types import (
     Background,
@@ -33,21 +37,39 @@ class Options:
     model: ModelOptions
     lime: LimeOptions
     report: ReportOptions
+    gates: GateOptions
+    require_background: bool = False
 
 
 def explain_and_report(
     model: str, subject: Subject, options: Options, preprocess: str | None = None
 ) -> None:
-    """Explain all of the subject, write the report, and fail at the end if some was skipped."""
+    """Explain all of the subject, write the report, and fail at the end if some was skipped or
+    does not reach what the gates demand.
+    """
     started, clock = datetime.now(UTC), time.monotonic()
     console = options.common.console()
     load = load_options(subject.kind, options.model, options.lime, options.report, preprocess)
     run = Run(model, console, load)
     prepared = run.read(subject)
+    if options.require_background:
+        check_background(prepared.background)
     requested = lime_settings(subject.kind, options.lime, run.predictor, prepared.own)
+    tuned = Tuned(prepared, requested, ())
+    if options.lime.tune:
+        tuned = variants.tuned(run, subject, prepared, requested)
+        run.notes(variants.table_lines(tuned.table))
+        prepared = tuned.prepared
     where = destinations(options.report, prepared.instances, _files_read(run, prepared))
-    explained = run.explain(prepared, requested)
+    keep = neighborhood_files(options.report.save_neighborhood, run, prepared)
+    explained = run.explain(prepared, tuned.settings, keep)
     _fail_alone(explained.results)
+    if options.lime.repeats is not None:
+        explained = variants.repeated(
+            run, prepared, explained, tuned.settings, options.lime.repeats
+        )
+    if options.lime.sensitivity:
+        explained = variants.sensitive(run, subject, prepared, explained, tuned.settings)
 
     from limecli.report.provenance import provenance
 
@@ -56,11 +78,14 @@ def explain_and_report(
         provenance=provenance(command, started, time.monotonic() - clock),
         model=describe_model(run),
         background=_background(prepared.background),
-        settings=_settings(explained, requested, run.predictor, prepared.extra),
+        settings=_settings(
+            explained, requested, run.predictor, {**prepared.extra, "tried": list(tuned.table)}
+        ),
         explanations=explained.results,
     )
     where.write(written, console)
     _fail_for_skipped(explained.results)
+    options.gates.check(explained.results)
 
 
 def _files_read(run: Run, prepared: Prepared) -> list[str | None]:

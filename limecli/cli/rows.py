@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from limecli.inputs.background import (
     read_background,
 )
 from limecli.inputs.files import read_input
+from limecli.inputs.real_rows import real_rows
 from limecli.inputs.recovery import recover_background
 from limecli.inputs.table import (
     RowEncoder,
@@ -29,6 +31,9 @@ from limecli.models.column_names import called_as_in
 from limecli.models.frames import bind_columns, decode
 from limecli.types import Background, Column, Instance, Predictor, Skipped
 
+if TYPE_CHECKING:
+    from limecli.types import FloatArray
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -39,6 +44,7 @@ class Rows:
     instances: tuple[Instance, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
+    real: FloatArray | None
 
     @classmethod
     def read(
@@ -51,6 +57,7 @@ class Rows:
         target: str | None,
         categorical: tuple[str, ...],
         discretizer: str | None,
+        from_model: bool = False,
     ) -> Rows:
         """Read ROWS and find the background: file, sidecar, or the rows themselves.
 
@@ -68,7 +75,9 @@ class Rows:
         source = _BackgroundSource(
             predictor, left_out, categorical, discretizer or "quartile", target
         )
-        background, notes = source.find(background_path, table)
+        background, notes, data = (
+            source.inside(table) if from_model else source.find(background_path, table)
+        )
         if discretizer not in (None, "none", background.discretizer):
             raise InputError(
                 f"{background.path} holds {background.discretizer} bins, not {discretizer}",
@@ -99,7 +108,8 @@ class Rows:
         notes.extend(encoder.notes.values())
         # With the categories that only these rows have: their codes must have a name.
         background = replace(background, columns=encoder.columns)
-        return cls(table, background, tuple(instances), tuple(skipped), tuple(notes))
+        real = None if data is None else real_rows(data, background.columns)
+        return cls(table, background, tuple(instances), tuple(skipped), tuple(notes), real)
 
     def bound(self, predictor: Predictor) -> Predictor:
         """The predictor over matrices of codes."""
@@ -121,28 +131,40 @@ class _BackgroundSource:
     discretizer: str
     target: str | None
 
-    def find(self, path: str | None, rows: Table) -> tuple[Background, list[str]]:
-        """The first background that exists, and what to say about it."""
+    def find(self, path: str | None, rows: Table) -> tuple[Background, list[str], Table | None]:
+        """The first background that exists, what to say about it, and real rows to judge by.
+
+        These are the background's own where it is a table, else those of ROWS if they are many.
+        """
+        many = rows if len(rows) >= MIN_ROWS else None
         if path is not None:
             if path != "-" and Path(path).is_file() and is_background_json(read_input(path).data):
-                return self._for_model(read_background(path, "file")), []
-            return self._from_data(read_table(path)), []
+                return self._for_model(read_background(path, "file")), [], many
+            data = read_table(path)
+            return self._from_data(data), [], data
         sidecar = f"{self.predictor.path}.background.json"
         if Path(sidecar).is_file():
             found = self._for_model(read_background(sidecar, "sidecar"))
-            return found, [f"background: {sidecar} ({found.rows} rows)"]
+            return found, [f"background: {sidecar} ({found.rows} rows)"], many
         inside, notes, reason = self._recovered(rows)
         if inside is not None:
-            return inside, notes
+            return inside, notes, many
         if len(rows) >= MIN_ROWS:
             background = replace(self._from_data(rows), source="rows")
-            return background, [f"background: the {len(rows)} rows of {rows.name}"]
+            return background, [f"background: the {len(rows)} rows of {rows.name}"], rows
         raise InputError(
             "no background: LIME needs to know how the features are spread, but"
             f" {reason}, and {rows.name} has fewer than {MIN_ROWS} rows",
             "give --background TRAIN.csv, or put statistics beside the model: limecli background"
             f" TRAIN.csv -o {sidecar}",
         )
+
+    def inside(self, rows: Table) -> tuple[Background, list[str], Table | None]:
+        """As `find`, but only what the model itself tells."""
+        found, notes, reason = self._recovered(rows)
+        if found is None:
+            raise InputError(f"no background: {reason}")
+        return found, notes, None
 
     def _recovered(self, rows: Table) -> tuple[Background | None, list[str], str]:
         """The background inside the model, or the reason why there is none."""

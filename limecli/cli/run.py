@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from limecli import registry
 from limecli.cli.console import Console
 from limecli.errors import UsageError
-from limecli.explainers.interface import ExplainerFactory
+from limecli.explainers.interface import Explainer, ExplainerFactory
 from limecli.types import (
     Background,
     Explanation,
@@ -22,8 +24,12 @@ from limecli.types import (
 )
 
 if TYPE_CHECKING:
+    from limecli.explainers.width import Tried
     from limecli.models.interface import LoadOptions
+    from limecli.types import FloatArray
 
+Keep = Callable[[Explanation], None]
+_TOGETHER = 256
 _TOLD_ALONE = 20  # explanations whose cost -v tells one by one
 
 
@@ -32,12 +38,13 @@ class Prepared:
     """What there is to explain, read and tried on the model.
 
     `own` are LIME's settings that only its kind has, `extra` the other choices that a report
-    records.
+    records. `real` are real rows of a table to judge explanations by, as `float[m, n_features]`.
     """
 
     instances: tuple[Instance, ...]
     skipped: tuple[Skipped, ...] = ()
     background: Background | None = None
+    real: FloatArray | None = None
     own: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
@@ -57,10 +64,13 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class Explained:
-    """Results by rising index, and the settings in force, every default resolved."""
+    """Results by rising index, the settings in force, every default resolved, and the kernel widths
+    that were tried.
+    """
 
     results: tuple[Explanation | Skipped, ...]
     settings: LimeSettings
+    tried: tuple[Tried, ...] = ()
 
 
 class Run:
@@ -72,6 +82,7 @@ class Run:
         started = time.monotonic()
         self.console, self.load = console, load
         self.predictor = load_model(model, load)
+        self._unbound = self.predictor
         self.notes(self.predictor.notes)
         sha256 = (self.predictor.sha256 or "none")[:12]
         console.detail(
@@ -83,6 +94,12 @@ class Run:
         """Say what was guessed or found odd."""
         for line in texts:
             self.console.note(line)
+
+    def aside(self) -> Run:
+        """The same model before anything was bound to it, for a run that tells nothing."""
+        found = copy(self)
+        found.console, found.predictor = Console(quiet=True), self._unbound
+        return found
 
     def read(self, subject: Subject) -> Prepared:
         """The subject, ready to be explained."""
@@ -128,26 +145,50 @@ class Run:
             self.console.note("the model names no classes: they are numbered (--class-names)")
         return load
 
-    def explain(self, prepared: Prepared, settings: LimeSettings) -> Explained:
-        """Explain every instance; one that cannot be is a Skipped among the results."""
+    def explain(
+        self, prepared: Prepared, settings: LimeSettings, keep: Keep | None = None
+    ) -> Explained:
+        """Explain every instance; one that cannot be is a Skipped among the results.
+
+        `keep` gets each explanation while it still has its neighborhood.
+        """
         build: ExplainerFactory = registry.load(
             registry.EXPLAINERS, f"{settings.engine}-{settings.kind}"
         )
-        results: list[Explanation | Skipped] = list(prepared.skipped)
         costs = _Costs(self.console)
         with self.console.progress() as progress:
             explainer = build(self.predictor, prepared.background, settings, progress)
             progress.total = explainer.evaluations(len(prepared.instances))
             self.notes(explainer.notes)
-            for result in explainer.explain(prepared.instances):
-                if isinstance(result, Explanation):
-                    where = result.instance.path or settings.kind
-                    self.notes(f"{where}: {line}" for line in result.notes)
-                    costs.add(result)
-                results.append(result)
+            results = [*prepared.skipped, *self._results(explainer, prepared, costs, keep)]
         costs.tell_sum()
         results.sort(key=index_of)
-        return Explained(tuple(results), explainer.settings)
+        return Explained(tuple(results), explainer.settings, explainer.tried)
+
+    def _results(
+        self, explainer: Explainer, prepared: Prepared, costs: _Costs, keep: Keep | None
+    ) -> Iterator[Explanation | Skipped]:
+        """Explanations with all that is found out about them, by chunks that share model calls."""
+        from limecli.explainers.findings import Findings
+
+        background = prepared.background
+        columns = None if background is None else background.columns
+        # Pictures and texts have nothing to share, and samples that take memory.
+        size = 1 if columns is None else _TOGETHER
+        findings: Findings | None = None
+        stream = explainer.explain(prepared.instances)
+        while chunk := list(islice(stream, size)):
+            good = [item for item in chunk if isinstance(item, Explanation)]
+            yield from (item for item in chunk if isinstance(item, Skipped))
+            if findings is None:  # a kernel width may be chosen by the first chunk
+                findings = Findings(self.predictor, explainer.settings, columns, prepared.real)
+            for result in findings.added(good):
+                where = result.instance.path or explainer.settings.kind
+                self.notes(f"{where}: {line}" for line in result.notes)
+                costs.add(result)
+                if keep is not None:
+                    keep(result)
+                yield replace(result, neighborhood=None)
 
 
 def index_of(item: Explanation | Skipped) -> int:

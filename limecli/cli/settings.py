@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from limecli.cli.options import ActivationName, LimeOptions, ModelOptions, ReportOptions
+from limecli.cli.options import (
+    ActivationName,
+    Engine,
+    LimeOptions,
+    ModelOptions,
+    ReportOptions,
+    Sampler,
+)
 from limecli.errors import UsageError
+from limecli.explainers.samplers import check_sampler
 from limecli.types import Kind, LimeSettings, Predictor
 
 if TYPE_CHECKING:
@@ -47,13 +55,14 @@ def lime_settings(
 ) -> LimeSettings:
     """LIME's settings for a run; `own` are those of the kind."""
     default_k = None if kind == "image" else 10
-    return LimeSettings(
+    limes = lime.engine is Engine.lime
+    found = LimeSettings(
         kind=kind,
         engine=lime.engine.value,
-        sampler=lime.sampler.value,
+        sampler="lime" if limes and lime.sampler is Sampler.auto else lime.sampler.value,
         num_samples=lime.num_samples or _NUM_SAMPLES[kind],
         num_features=lime.num_features or default_k,
-        kernel_width=lime.kernel_width,
+        kernel_width=lime.width,
         distance_metric=lime.distance_metric.value if lime.distance_metric else _METRIC[kind],
         feature_selection=lime.feature_selection.value,
         seed=lime.seed,
@@ -61,8 +70,25 @@ def lime_settings(
         max_memory=lime.max_bytes,
         top_labels=min(lime.top_labels, len(predictor.class_names)),
         labels=_label_indices(lime.label or [], predictor),
+        auto_width=lime.kernel_width == "auto" or None,
+        control_variate=lime.control_variate or None,
+        settle=lime.settle,
+        max_samples=lime.max_samples,
+        tie_tolerance=lime.tie_tolerance,
+        flips=None if limes else lime.flips,
+        flip_threshold=_threshold(lime, predictor),
         **own,
     )
+    check_sampler(found)
+    return found
+
+
+def _threshold(lime: LimeOptions, predictor: Predictor) -> float | None:
+    if lime.flip_threshold is not None and predictor.task != "regression":
+        raise UsageError(
+            "--flip-threshold is for regressions: a classification flips when another class wins"
+        )
+    return lime.flip_threshold
 
 
 def _label_indices(names: Sequence[str], predictor: Predictor) -> tuple[int, ...]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from limecli.cli.run import Prepared, Run
 from limecli.errors import InputError, UsageError
+from limecli.explainers.protected import protected_columns
 from limecli.types import Instance, Skipped
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a table, the background that they are seen against, and how columns are taken."""
+    """Rows of a table, the background that they are seen against, and how columns are taken.
+
+    `from_model` passes over a background file and a sidecar.
+    """
 
     path: str
     row: str | None
@@ -27,6 +31,9 @@ class Rows:
     categorical: tuple[str, ...]
     discretizer: str | None
     sample_around_instance: bool
+    immutable: tuple[str, ...] = ()
+    mutable: tuple[str, ...] = ()
+    from_model: bool = False
     kind: Literal["tabular"] = "tabular"
 
     def prepare(self, run: Run) -> Prepared:
@@ -35,19 +42,38 @@ class Rows:
 
         found = rows.Rows.read(
             self.path, self.row, run.predictor, self.background, self.id_column, self.target,
-            self.categorical, self.discretizer,
+            self.categorical, self.discretizer, self.from_model,
         )  # fmt: skip
         run.notes(found.notes)
         instances, skipped = rows.probe(found, run.predictor)
         run.notes(rows.probe_integers(found, run.predictor, instances[0]))
+        names = found.background.feature_names
+        fixed = [*protected_columns(names), *_columns(self.immutable, names, "--immutable")]
+        free = _columns(self.mutable, names, "--mutable")
         own = {
             "discretizer": self.discretizer or found.background.discretizer,
             "sample_around_instance": self.sample_around_instance or None,
+            "immutable": tuple(name for name in dict.fromkeys(fixed) if name not in free),
         }
         extra = {"id_column": self.id_column, "target": self.target,
                  "categorical": list(self.categorical)}  # fmt: skip
         bound = run.bind(found.bound(run.predictor), instances, self.target)
-        return Prepared(bound, tuple(skipped), found.background, own, extra)
+        return Prepared(bound, tuple(skipped), found.background, found.real, own, extra)
+
+
+def _columns(asked: Sequence[str], names: Sequence[str], option: str) -> list[str]:
+    """Column names, given one by one or with commas between. Raises UsageError for others."""
+    from limecli.inputs.table import did_you_mean
+
+    found = []
+    for item in asked:
+        found += [item] if item in names else [part.strip() for part in item.split(",")]
+    for name in found:
+        if name not in names:
+            raise UsageError(
+                f"{option} {name}: the model has no such column", did_you_mean(name, names)
+            )
+    return found
 
 
 @dataclass(frozen=True)
@@ -92,7 +118,7 @@ class Pictures:
         }
         extra = {"preprocess": run.predictor.preprocess, "resize": self.resize,
                  "image_size": [frame.height, frame.width]}  # fmt: skip
-        return Prepared(bound, tuple(skipped), None, own, extra)
+        return Prepared(bound, tuple(skipped), own=own, extra=extra)
 
     def _frame(self, run: Run) -> Frame:
         from limecli.inputs.image import DEFAULT_SIZE, Frame
@@ -128,4 +154,4 @@ class Texts:
             "bow": self.bow,
             "mask_string": self.mask_string,
         }
-        return Prepared(bound, (), None, own)
+        return Prepared(bound, own=own)

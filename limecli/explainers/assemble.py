@@ -33,11 +33,15 @@ Describe = Callable[[int], dict[str, Any]]
 def resolved(settings: LimeSettings, kernel_width: float, predictor: Predictor) -> LimeSettings:
     """Settings with lime's defaults filled in; `kernel_width` is the one of this kind."""
     k, selection = settings.num_features, settings.feature_selection
+    if settings.kernel_width is not None:
+        width: float | None = settings.kernel_width
+    else:  # one that is to be chosen is not known yet
+        width = None if settings.auto_width else kernel_width
     if selection == "auto":
         selection = "forward_selection" if k is not None and k <= 6 else "highest_weights"
     return replace(
         settings,
-        kernel_width=kernel_width if settings.kernel_width is None else settings.kernel_width,
+        kernel_width=width,
         feature_selection=selection,
         mask_string=_mask_string(settings),
         batch_size=settings.batch_size or default_batch(settings.kind, predictor),

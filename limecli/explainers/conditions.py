@@ -65,9 +65,9 @@ def seeded(settings: LimeSettings, columns: Sequence[Column]) -> np.random.Rando
     return generator(settings.seed, sum(c.continuous for c in columns) if grown else 0)
 
 
-def tabular_notes(columns: Sequence[Column], settings: LimeSettings) -> tuple[str, ...]:
+def lime_notes(columns: Sequence[Column], settings: LimeSettings) -> tuple[str, ...]:
     """Where lime's draws are not what one would expect, and where ours are not lime's."""
-    if settings.discretizer == "none":
+    if settings.discretizer == "none" or settings.sampler != "lime":
         return ()
     notes = []
     faulty = [column.name for column in columns if _has_one_value_bin(column)]

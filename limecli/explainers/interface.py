@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from limecli.errors import InputError, PredictError
 from limecli.types import Background, Explanation, Instance, LimeSettings, Predictor, Skipped
+
+if TYPE_CHECKING:
+    from limecli.explainers.width import Tried
 
 Progress = Callable[[int], None]
 """Called with the number of model evaluations just made."""
@@ -23,6 +26,11 @@ class Explainer(Protocol):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of these explanations should know, once for all of them."""
+        ...
+
+    @property
+    def tried(self) -> tuple[Tried, ...]:
+        """The kernel widths that were tried, once something was explained with `auto_width`."""
         ...
 
     def evaluations(self, count: int) -> int:

@@ -31,10 +31,11 @@ from limecli.explainers.assemble import (
 from limecli.explainers.base import OneByOne
 from limecli.explainers.batches import BatchedModel
 from limecli.explainers.composition import fill_color
-from limecli.explainers.conditions import condition, refuse_missing, seeded, tabular_notes
+from limecli.explainers.conditions import condition, lime_notes, refuse_missing, seeded
 from limecli.explainers.interface import Progress, one_by_one
 from limecli.explainers.segmentation import segmentation_notes, superpixels
 from limecli.explainers.tokens import DEFAULT_SPLIT, Tokens, describe_tokens
+from limecli.explainers.width import Tried
 from limecli.surrogate.fit import Fit, Weight
 from limecli.types import (
     Background,
@@ -150,7 +151,8 @@ class LimeTabular:
         # lime's own expression, so that the default agrees to the last bit
         width = float(np.sqrt(len(background.columns)) * 0.75)
         self.settings = resolved(settings, width, predictor)
-        self.notes = tabular_notes(background.columns, self.settings)
+        self.notes = lime_notes(background.columns, self.settings)
+        self.tried: tuple[Tried, ...] = ()
 
     def _explainer(self) -> LimeTabularExplainer:
         settings, columns = self.settings, self._background.columns

@@ -1,4 +1,4 @@
-"""The engine `limecli` for rows of a table: lime's draws and lime's fit, each computed once.
+"""The engine `limecli` for rows of a table: draws, predictions and fits, each computed once.
 
 In lime the perturbed rows do not depend on the row to explain. So with a fresh generator for each
 row, as always here, one neighborhood and its predictions serve every row of a call.
@@ -6,32 +6,44 @@ row, as always here, one neighborhood and its predictions serve every row of a c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limecli.errors import InputError, PredictError, UsageError
+from limecli.errors import InputError, NotExactError, PredictError, UsageError
 from limecli.explainers.assemble import ColumnWords, chosen_labels, resolved, scores, surrogates
 from limecli.explainers.batches import BatchedModel, batch_size_for
 from limecli.explainers.clock import Clock
-from limecli.explainers.conditions import refuse_missing, seeded, tabular_notes
+from limecli.explainers.conditions import lime_notes, refuse_missing
+from limecli.explainers.designs import Design, Fitter, LimeDesign, Row, SobolDesign, Space
 from limecli.explainers.interface import Progress, one_by_one, skipped
+from limecli.explainers.levels import Asked, Levels
 from limecli.explainers.row_wise import RowWise, alike
-from limecli.neighborhood.kernel import binary_distances, distances_to_first, kernel
-from limecli.neighborhood.lime_stream import TabularDraws, draw_bins, draw_normals
-from limecli.neighborhood.tabular_space import TabularSpace
-from limecli.surrogate.fit import Fit, fit
-from limecli.surrogate.ridge import WeightedSamples
-from limecli.types import Background, Explanation, Instance, LimeSettings, Predictor, Skipped
+from limecli.explainers.samplers import MAX_SAMPLES, TIE_TOLERANCE, check_sampler
+from limecli.explainers.width import Tried, best_width, tuning_blocks, widths_tried
+from limecli.neighborhood.kernel import kernel
+from limecli.neighborhood.lime_stream import TabularDraws
+from limecli.neighborhood.sobol import sobol_plan
+from limecli.surrogate.fit import Fit
+from limecli.surrogate.settle import order_settled
+from limecli.types import (
+    Background,
+    Explanation,
+    Instance,
+    LimeSettings,
+    Neighborhood,
+    Predictor,
+    Skipped,
+)
 
 if TYPE_CHECKING:
     from limecli.types import FloatArray
 
 _BYTES_A_CELL = 24  # a code, the value in a DataFrame, and what the model makes of it
 _TOGETHER = 256  # rows that are predicted and grouped at a time
+_TUNED_ON = 32  # rows that a kernel width is chosen by, at most
 _NOT_ROW_WISE = (
     "the model's answers depend on the other rows of a batch, or change from call to call: each row"
     " gets a neighborhood of its own"
@@ -39,17 +51,16 @@ _NOT_ROW_WISE = (
 
 
 @dataclass(frozen=True)
-class _Shared:
-    """A neighborhood's outputs as `float[n_outputs, n]`, and what they cost."""
+class _Fitted:
+    """What was made of one row, from which neighborhood; `settled` is None if nobody asks."""
 
-    by_label: FloatArray
-    rows: RowWise
-    calls: int
-    phases: dict[str, float]
+    fits: dict[int, Fit]
+    seen: Asked
+    settled: dict[int, bool] | None
 
 
 class Tabular:
-    """Rows of a table, with the numbers of `lime.lime_tabular.LimeTabularExplainer`."""
+    """Rows of a table. With `--sampler lime` the numbers of lime's `LimeTabularExplainer`."""
 
     def __init__(
         self,
@@ -60,27 +71,77 @@ class Tabular:
     ) -> None:
         if background is None:
             raise UsageError("explaining a row needs a background")
+        check_sampler(settings)
         self._predictor, self._columns = predictor, background.columns
         # lime's own expression, so that the default agrees to the last bit
-        width = float(np.sqrt(len(background.columns)) * 0.75)
-        self.settings = resolved(settings, width, predictor)
-        self.notes = tabular_notes(self._columns, self.settings)
-        self._binned = self.settings.discretizer != "none"
-        self._words = ColumnWords(self._columns, self._binned)
-        self._space = TabularSpace(self._columns)
+        self._default_width = float(np.sqrt(len(background.columns)) * 0.75)
+        self.settings = resolved(settings, self._default_width, predictor)
+        self._space = Space(self._columns, self.settings)
+        self._words = ColumnWords(self._columns, self._space.binned)
         self._progress = progress
         self._batch_size = batch_size_for(self.settings, _BYTES_A_CELL * len(self._columns))
+        self.tried: tuple[Tried, ...] = ()
+        self._scored: list[int] | None = None
+        self._shared: tuple[Levels, RowWise] | None = None
+        self._shared_clock = Clock()
+        self._design, reasons = self._chosen()
+        self.settings = replace(
+            self.settings, sampler=self._design.sampler, num_samples=self._design.num_samples
+        )
+        self.notes = (*lime_notes(self._columns, self.settings), *reasons)
+
+    def _chosen(self) -> tuple[Design, tuple[str, ...]]:
+        """The design that the settings ask for, and what to say of another one in its place."""
+        settings = self.settings
+        reasons: tuple[str, ...] = ()
+        if settings.sampler in ("auto", "exact"):
+            try:
+                return self._exact(), ()
+            except NotExactError as error:
+                self.settings = replace(settings, not_exact=str(error))
+                if settings.sampler == "exact":
+                    reasons = (f"exact weights do not apply, samples are drawn: {error}",)
+        plan = sobol_plan(settings.num_samples, len(self._columns))
+        if settings.sampler == "lime":
+            return LimeDesign(self._space, settings), ()
+        if plan is not None:
+            return SobolDesign(self._space, settings, plan), reasons
+        return self._without_sobol(reasons)
+
+    def _without_sobol(self, reasons: tuple[str, ...]) -> tuple[Design, tuple[str, ...]]:
+        settings, d = self.settings, len(self._columns)
+        reason = (
+            f"{settings.num_samples} samples are too few for Sobol's points in {d} columns:"
+            " lime's independent draws are used"
+        )
+        if settings.settle is not None:
+            raise UsageError(f"--settle: {reason}, which cannot go on", "more --num-samples")
+        return LimeDesign(self._space, settings), (*reasons, reason)
+
+    def _exact(self) -> Design:
+        """Exact weights, checked on the model; what it says of the draws is kept."""
+        from limecli.explainers.exact import ExactDesign
+
+        model = self._model()
+        design = ExactDesign(self._predictor, self._space, self.settings, model)
+        if not self._around:
+            outputs = np.vstack([design.outputs[:1], design.outputs])
+            self._keep(model, design, design.draws, outputs, design.same_digits)
+        return design
 
     def evaluations(self, count: int) -> int:
         """`num_samples` for all together, or for each when they are drawn around it."""
         n = self.settings.num_samples
-        return n * count if self._around or count == 1 else n + count
+        if self.settings.settle is not None and self._design.sampler != "exact":
+            n = self.settings.max_samples or MAX_SAMPLES
+        return n * count if self._around else n + count
 
     def explain(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
         """Rows in their order; see `Explainer`. One row costs `num_samples` evaluations, further
         ones an evaluation each.
         """
-        if len(instances) < 2 or self._around:
+        alone = len(instances) < 2 and self._shared is None
+        if alone or self._around:
             return one_by_one(instances, self._alone)
         return self._together(instances)
 
@@ -88,79 +149,87 @@ class Tabular:
     def _around(self) -> bool:
         return bool(self.settings.sample_around_instance)
 
-    @cached_property
-    def _draws(self) -> TabularDraws:
-        """The neighborhood of every row; row 0 is for the row to explain."""
-        return self._draw(None)
-
-    def _draw(self, centre: FloatArray | None) -> TabularDraws:
-        rng, n = seeded(self.settings, self._columns), self.settings.num_samples
-        if self._binned:
-            return draw_bins(rng, self._space, n)
-        return draw_normals(rng, self._space, n, centre)
-
-    @cached_property
-    def _shared(self) -> _Shared:
-        """What the model says of the neighborhood, for every row of every call."""
-        model = self._model()
-        with model.clock.phase("draw"):
-            draws = self._draws
-            draws.rows[0] = draws.rows[1]  # any row that the model takes
-        outputs = self._predicted(model, draws.rows)
-        rows = RowWise(model.silent(), draws.rows, outputs)
-        return _Shared(np.ascontiguousarray(outputs.T), rows, model.calls, model.clock.seconds)
-
     def _model(self) -> BatchedModel:
         return BatchedModel(self._predictor, self._batch_size, self._progress)
+
+    def _keep(
+        self,
+        model: BatchedModel,
+        design: Design,
+        draws: TabularDraws,
+        outputs: FloatArray,
+        same_digits: bool = False,
+    ) -> tuple[Levels, RowWise]:
+        """A neighborhood with its outputs, for every row of this call and of later ones."""
+        rows = RowWise(model.silent(), draws.rows, outputs, same_digits)
+        first = Asked.of(draws, outputs, model.calls)
+        levels = Levels(first, design, None, lambda more: self._predicted(self._model(), more))
+        self._shared, self._shared_clock = (levels, rows), model.clock
+        return self._shared
+
+    def _share(self) -> tuple[Levels, RowWise]:
+        """Ask about the neighborhood of every row, unless that has been done."""
+        if self._shared is not None:
+            return self._shared
+        model = self._model()
+        with model.clock.phase("draw"):
+            draws = self._design.draw(None)
+            draws.rows[0] = draws.rows[1]  # any row that the model takes
+        return self._keep(model, self._design, draws, self._predicted(model, draws.rows))
 
     def _alone(self, instance: Instance) -> Explanation:
         """A row with a neighborhood of its own."""
         self._check(instance)
         model = self._model()
+        centre = instance.payload if self._around else None
         with model.clock.phase("draw"):
-            draws = self._draw(instance.payload) if self._around else self._draws
+            draws = self._design.draw(centre)
             draws.rows[0] = instance.payload
         outputs = self._predicted(model, draws.rows)
         answer = outputs[0]
         if instance.outputs is not None and alike(instance.outputs, answer, outputs):
             answer = instance.outputs  # the same digits as among other rows
+        first = Asked.of(draws, outputs, model.calls)
+        levels = Levels(first, self._design, centre, lambda more: self._predicted(model, more))
+        (row,) = self._space.rows(instance.payload[None])
+        self._tune([row], [answer], levels)
         with model.clock.phase("fit"):
-            samples, first = self._samples(draws, instance)
-            fits = self._fits(samples, first, outputs.T, answer)
-        return self._explanation(instance, answer, fits, model.calls, model.clock.seconds)
+            found = self._fitted(row, answer, levels, {})
+        return self._explanation(instance, answer, found, model.clock.seconds)
 
     def _of_its_own(self, instance: Instance) -> Explanation:
         return replace(self._alone(instance), notes=(_NOT_ROW_WISE,))
 
     def _together(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
         """Rows that share one neighborhood, where the model answers for each row by itself."""
-        shared = self._shared
-        if not shared.rows.sound:
+        levels, rows = self._share()
+        if not rows.sound:
             yield from one_by_one(instances, self._of_its_own)
             return
-        clock = Clock(shared.phases.copy())  # what rows share counts for the first of them
-        shared.phases.clear()
+        clock = Clock(self._shared_clock.seconds)  # what rows share counts for the first of them
+        self._shared_clock = Clock()
         for start in range(0, len(instances), _TOGETHER):
             chunk = instances[start : start + _TOGETHER]
             with clock.phase("model"):
-                answers = self._answers(shared.rows, chunk, len(instances))
+                answers = self._answers(rows, chunk, len(instances))
             with clock.phase("fit"):
-                fits = self._shared_fits(chunk, shared.by_label, answers)
-            for instance, answer, found in zip(chunk, answers, fits, strict=True):
+                found = self._shared_fits(chunk, answers, levels)
+            for i, (instance, answer) in enumerate(zip(chunk, answers, strict=True)):
                 self._progress(1)
                 if isinstance(answer, Skipped):
                     yield answer
                     continue
-                yield self._explanation(instance, answer, found, shared.calls, clock.seconds)
+                yield self._explanation(instance, answer, found[i], clock.seconds)
                 clock = Clock()
 
     def _predicted(self, model: BatchedModel, rows: FloatArray) -> FloatArray:
         """`float[n, n_outputs]`; equal rows are predicted once."""
-        numbers = self._space.never_repeats if self._binned else bool(self._space.normals)
+        table = self._space.table
+        numbers = table.never_repeats if self._space.binned else bool(table.normals)
         return model(rows) if numbers else model.distinct_rows(rows)
 
     def _check(self, instance: Instance) -> None:
-        if not self._binned:
+        if not self._space.binned:
             refuse_missing(instance, self._columns)
 
     def _answers(
@@ -180,78 +249,107 @@ class Tabular:
     def _shared_fits(
         self,
         instances: Sequence[Instance],
-        by_label: FloatArray,
         answers: Sequence[FloatArray | Skipped],
-    ) -> list[dict[int, Fit]]:
+        levels: Levels,
+    ) -> dict[int, _Fitted]:
         """Fits of each row. Rows in the same bins have the same z, weights and Gram matrix."""
-        found: list[dict[int, Fit]] = [{} for _ in instances]
+        found: dict[int, _Fitted] = {}
         good = {i: answer for i, answer in enumerate(answers) if not isinstance(answer, Skipped)}
-        for members in self._cells({i: instances[i] for i in good}):
-            samples, first = self._samples(self._draws, instances[members[0]])
-            for i in members:
-                found[i] = self._fits(samples, first, by_label, good[i])
+        if not good:
+            return found
+        rows = self._space.rows(np.stack([instances[i].payload for i in good]))
+        self._tune(rows, list(good.values()), levels)
+        cells: dict[bytes, dict[int, Fitter]] = {}
+        for i, row in zip(good, rows, strict=True):
+            cell = row.payload if row.codes is None else row.codes
+            fitters = cells.setdefault(cell.tobytes(), {})
+            found[i] = self._fitted(row, good[i], levels, fitters)
         return found
 
-    def _cells(self, instances: Mapping[int, Instance]) -> list[list[int]]:
-        """The keys of rows that share all their bins; of equal rows, without bins."""
-        if not instances:
-            return []
-        rows = np.stack([instance.payload for instance in instances.values()])
-        cells: dict[bytes, list[int]] = {}
-        places = self._space.codes(rows) if self._binned else rows
-        for i, cell in zip(instances, places, strict=True):
-            cells.setdefault(cell.tobytes(), []).append(i)
-        return list(cells.values())
+    def _tune(self, rows: Sequence[Row], answers: Sequence[FloatArray], levels: Levels) -> None:
+        """`--kernel-width auto`: one width for all rows, by the first ones."""
+        if not self.settings.auto_width or self._scored is not None:
+            return
+        tuning, self._scored = tuning_blocks(self._design.blocks)
+        if self.settings.kernel_width is not None:
+            return  # a replay's
+        pairs = list(zip(rows, answers, strict=True))[:_TUNED_ON]
+        seen = levels[0]
 
-    def _samples(
-        self, draws: TabularDraws, instance: Instance
-    ) -> tuple[WeightedSamples, FloatArray]:
-        """The weighted z of one row's neighborhood, and z of the row, `float[n_features]`."""
-        settings, space = self.settings, self._space
-        width = settings.kernel_width or 1.0
-        if self._binned:
-            z = space.matches(draws.codes, space.codes(instance.payload[None])[0])
-            z[:, 0] = True
-            by_count = kernel(binary_distances(len(z), settings.distance_metric), width)
-            weights = by_count[z.sum(axis=0, dtype=np.uint32)]
-            return WeightedSamples(z, weights), np.ones(len(z))
-        draws.rows[0] = instance.payload
-        scaled = (draws.rows - space.means) / space.scales
-        for j in space.categorical:
-            scaled[:, j] = draws.rows[:, j] == instance.payload[j]
-        weights = kernel(distances_to_first(scaled, settings.distance_metric), width)
-        return WeightedSamples(scaled.T, weights), scaled[0]
+        def weights_of(row: Row) -> Callable[[float], FloatArray]:
+            _, distances, _ = self._space.interpretable(seen.draws, row)
+            return lambda width: kernel(distances[1:], width)
 
-    def _fits(
-        self,
-        samples: WeightedSamples,
-        first: FloatArray,
-        by_label: FloatArray,
-        answer: FloatArray,
-    ) -> dict[int, Fit]:
-        """One fit for each label, given the outputs as `float[n_outputs, n]`."""
+        def r2_of(width: float) -> list[float | None]:
+            settings = replace(self.settings, kernel_width=width)
+            return [
+                self._design.r2(
+                    seen.draws, row, settings, seen.outputs(label, answer), label, tuning
+                )
+                for row, answer in pairs
+                for label in chosen_labels(settings, self._predictor, answer)
+            ]
+
+        of_each = [weights_of(row) for row, _ in pairs]
+        default = self._default_width
+        self.tried = widths_tried(default, len(self._columns), of_each, r2_of)
+        width = best_width(default, self.tried)
+        self.settings = replace(self.settings, kernel_width=width)
+
+    def _fitted(
+        self, row: Row, answer: FloatArray, levels: Levels, fitters: dict[int, Fitter]
+    ) -> _Fitted:
+        """One fit for each label; with `settle`, from draws that grow until the order is settled.
+
+        `fitters` are those of other rows in the same cell, by level.
+        """
+        settings, number = self.settings, 0
+        most = settings.max_samples or MAX_SAMPLES
+        labels = chosen_labels(settings, self._predictor, answer)
+        while True:
+            seen = levels[number]
+            if number not in fitters:
+                fitters[number] = self._design.fitter(seen.draws, row, settings, self._scored)
+            fits = {label: fitters[number](label, seen.outputs(label, answer)) for label in labels}
+            if settings.settle is None:
+                return _Fitted(fits, seen, None)
+            settled = self._settled(fits, number)
+            if all(settled.values()) or 2 * (len(seen.draws.rows) - 1) > most:
+                return _Fitted(fits, seen, settled)
+            number += 1
+
+    def _settled(self, fits: dict[int, Fit], look: int) -> dict[int, bool]:
         settings = self.settings
-        k = settings.num_features or len(first)
-        fits = {}
-        for label in chosen_labels(settings, self._predictor, answer):
-            outputs = by_label[label].copy()
-            outputs[0] = answer[label]
-            fits[label] = fit(samples, outputs, first, settings.feature_selection, k)
-        return fits
+        tolerance = TIE_TOLERANCE if settings.tie_tolerance is None else settings.tie_tolerance
+        top = settings.settle or 1
+        return {label: order_settled(fit, top, tolerance, look) for label, fit in fits.items()}
 
     def _explanation(
-        self,
-        instance: Instance,
-        answer: FloatArray,
-        fits: dict[int, Fit],
-        calls: int,
-        phases: dict[str, float],
+        self, instance: Instance, answer: FloatArray, found: _Fitted, phases: dict[str, float]
     ) -> Explanation:
         describe = self._words.describe(instance)
+        made = surrogates(found.fits, answer, self._predictor, describe)
+        if found.settled is not None:
+            made = tuple(replace(one, settled=found.settled[one.index]) for one in made)
+        exact = self._design.sampler == "exact"
         return Explanation(
             instance=instance,
-            prediction=scores(answer, self._predictor, fits),
-            model_calls=calls,
-            surrogates=surrogates(fits, answer, self._predictor, describe),
+            prediction=scores(answer, self._predictor, found.fits),
+            model_calls=found.seen.calls,
+            surrogates=made,
             phases=phases,
+            sampler=self._design.sampler,
+            weight_calls=0 if exact else found.seen.calls,
+            neighborhood=self._neighborhood(instance, found.seen),
         )
+
+    def _neighborhood(self, instance: Instance, seen: Asked) -> Neighborhood:
+        def interpretable() -> tuple[FloatArray, FloatArray]:
+            (row,) = self._space.rows(instance.payload[None])
+            found = self._space.seen(seen.draws, row, self.settings.kernel_width)
+            return found.z[:, 1:], found.weights[1:]
+
+        return Neighborhood(
+            seen.draws.rows[1:], seen.by_label[:, 1:].T, instance.payload,
+            self._predictor.predict_fn, interpretable,
+        )  # fmt: skip

@@ -1,13 +1,13 @@
-"""The engine `limecli` for texts: the numbers of lime.lime_text, each distinct text asked once."""
+"""The engine `limecli` for texts: words kept and removed, each distinct text asked once."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from limecli.explainers.assemble import scores, surrogates
 from limecli.explainers.base import OneByOne
 from limecli.explainers.batches import BatchedModel, batch_size_for
-from limecli.explainers.masks import fits_of_masks
+from limecli.explainers.masks import Maskable
 from limecli.explainers.tokens import Tokens, describe_tokens
 from limecli.neighborhood.lime_stream import draw_words, generator
 from limecli.types import Explanation, Instance
@@ -23,7 +23,7 @@ _LIMES_SCALE = 100.0  # lime multiplies distances between texts
 
 
 class Text(OneByOne):
-    """Texts, with the numbers of `lime.lime_text.LimeTextExplainer`."""
+    """Texts; with `--sampler lime` the numbers of `lime.lime_text.LimeTextExplainer`."""
 
     kernel_width = 25.0
 
@@ -33,19 +33,16 @@ class Text(OneByOne):
         model = BatchedModel(self._predictor, size, self._progress)
         with model.clock.phase("draw"):
             tokens = Tokens(instance, settings)
-            kept = draw_words(generator(settings.seed), len(tokens.words), settings.num_samples)
-        outputs = _predicted(model, tokens, kept)
-        with model.clock.phase("fit"):
-            fits = fits_of_masks(kept, outputs, settings, self._predictor, _LIMES_SCALE)
-        describe = describe_tokens(tokens)
-        return Explanation(
-            instance=instance,
-            prediction=scores(outputs[0], self._predictor, fits),
-            model_calls=model.calls,
-            surrogates=surrogates(fits, outputs[0], self._predictor, describe),
-            notes=tokens.notes(),
-            phases=model.clock.seconds,
+        n_words = len(tokens.words)
+        subject = Maskable(
+            n_words,
+            lambda kept: _predicted(model, tokens, kept),
+            "uniform",
+            lambda n: draw_words(generator(settings.seed), n_words, n),
+            _LIMES_SCALE,
         )
+        explained = self._of_masks(instance, subject, model, describe_tokens(tokens))
+        return replace(explained, notes=tokens.notes())
 
 
 def _predicted(model: BatchedModel, tokens: Tokens, kept: NDArray[np.bool_]) -> FloatArray:

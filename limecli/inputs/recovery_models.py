@@ -9,16 +9,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from limecli.inputs.evidence import Evidence, Link, Links
-from limecli.inputs.leaves import (
-    Tree,
-    add_leaves,
-    histogram_trees,
-    lightgbm_trees,
-    sklearn_trees,
-    xgboost_trees,
-)
+from limecli.inputs.leaves import add_leaves
 from limecli.inputs.recovery_steps import transform
 from limecli.inputs.spread import Intervals
+from limecli.trees import Tree, histogram_trees, lightgbm_trees, sklearn_trees, xgboost_trees
 
 if TYPE_CHECKING:
     from limecli.types import FloatArray
@@ -223,8 +217,8 @@ def _trees(model: Any) -> Iterator[Tree] | None:
     if whole and len(inside) and all(hasattr(tree, "tree_") for tree in inside):
         return sklearn_trees(inside)
     if hasattr(model, "_predictors") and hasattr(model, "_bin_mapper"):
-        return histogram_trees(model._predictors)
+        return histogram_trees(model)
     if type(model).__module__.startswith("xgboost"):
         return xgboost_trees(model.get_booster() if hasattr(model, "get_booster") else model)
     booster = _lightgbm(model)
-    return None if booster is None else lightgbm_trees(booster.dump_model())
+    return None if booster is None else lightgbm_trees(booster.model_to_string())

@@ -258,7 +258,7 @@ class _Coder:
 
     @classmethod
     def of(cls, column: Column) -> _Coder:
-        numeric, known = _is_numeric(column), list(column.categories or ())
+        numeric, known = is_numeric(column), list(column.categories or ())
         codes = {category_key(value, numeric): code for code, value in enumerate(known)}
         low, high = (min(column.mins), max(column.maxs)) if column.mins else (-math.inf, math.inf)
         return cls(column, numeric, known, codes, frozenset(column.feature_values), low, high)
@@ -357,7 +357,7 @@ def _as_category(raw: Value, column: Column, where: str) -> Category:
     """An unseen category, of the type that the known ones have: the model sees 9, not "9"."""
     if raw is None:
         return None
-    if not _is_numeric(column):
+    if not is_numeric(column):
         return raw if not isinstance(raw, float) or math.isfinite(raw) else None
     try:
         number = to_number(raw)
@@ -367,7 +367,8 @@ def _as_category(raw: Value, column: Column, where: str) -> Category:
     return int(number) if whole and number.is_integer() else number
 
 
-def _is_numeric(column: Column) -> bool:
+def is_numeric(column: Column) -> bool:
+    """Whether the categories of a column are numbers."""
     present = [value for value in column.categories or () if value is not None]
     return bool(present) and all(
         isinstance(value, int | float) and not isinstance(value, bool) for value in present

@@ -12,12 +12,13 @@ from limecli.errors import ModelError, PredictError
 from limecli.models.categories import matrix_of, unnamed_note
 from limecli.models.info import ModelInfo, Part
 from limecli.models.interface import LoadOptions, ModelFile
-from limecli.models.outputs import checked
+from limecli.models.outputs import checked, no_margin
 from limecli.types import Predictor, Task
 
 _MAGIC = b"CBM1"
 _CLASSES = ("Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll")
 _LABELS = ("MultiLogloss", "MultiCrossEntropy")
+_LOGARITHMIC = ("Poisson", "Tweedie")
 _TRIAL_S = 300
 
 # Reads the model from its standard input and asks it about odd rows, in a process of its own.
@@ -91,6 +92,8 @@ def predictor_of_booster(
     names = _names(booster)
     categorical = list(booster.get_cat_feature_indices())
     prepare = _table_feed(names, categorical, len(booster.feature_names_), file.name)
+    if options.output == "margin" and margin_of(booster, task) is None:
+        raise no_margin(file.name, task)
     kind = _prediction_type(_loss(booster), task, options)
 
     def raw_fn(frame: Any) -> Any:
@@ -100,7 +103,9 @@ def predictor_of_booster(
         return CatBoost.predict(booster, prepare(frame), prediction_type=kind)
 
     return Predictor(
-        predict_fn=checked(raw_fn, task, options, independent=_loss(booster) in _LABELS),
+        predict_fn=checked(
+            raw_fn, task, options, independent=_loss(booster) in _LABELS, margin=True
+        ),
         task=task,
         class_names=_class_names(booster, task),
         path=file.name,
@@ -114,6 +119,15 @@ def predictor_of_booster(
         notes=unnamed_note(categorical, names is not None),
         fitted=booster,
     )
+
+
+def margin_of(model: Any, task: Task) -> Callable[[Any], Any] | None:
+    """What computes the raw formula value of a fitted model; None for a regression of which it is
+    the prediction itself.
+    """
+    if task == "regression" and _loss(model) not in _LOGARITHMIC:
+        return None
+    return lambda table: model.predict(table, prediction_type="RawFormulaVal")
 
 
 def _model(file: ModelFile) -> Any:
@@ -191,11 +205,11 @@ def _version(model: Any) -> dict[str, str]:
 
 
 def _prediction_type(loss: str, task: Task, options: LoadOptions) -> str:
-    if options.output == "decision":
+    if options.output != "probability":
         return "RawFormulaVal"
     if task == "classification" and loss in (*_CLASSES, *_LABELS, ""):
         return "Probability"
-    return "Exponent" if loss in ("Poisson", "Tweedie") else "RawFormulaVal"
+    return "Exponent" if loss in _LOGARITHMIC else "RawFormulaVal"
 
 
 def _table_feed(

@@ -10,11 +10,17 @@ from limecli.errors import ModelError, PredictError
 from limecli.models.categories import with_category_dtype
 from limecli.models.column_names import picked
 from limecli.models.interface import LoadOptions, ModelFile
-from limecli.models.outputs import checked
+from limecli.models.outputs import checked, no_margin
 from limecli.types import Predictor, Task
 
 _LIBRARIES = {"sklearn", "numpy", "scipy", "builtins", "functools", "limecli", "imblearn",
               "xgboost", "lightgbm", "catboost"}  # fmt: skip
+_BOOSTERS = ("xgboost.sklearn", "lightgbm.sklearn", "catboost.core")
+_WITH_MARGIN = {"LinearClassifierMixin", "GradientBoostingClassifier",
+                "HistGradientBoostingClassifier"}  # fmt: skip
+_WRAPPERS = {"FrozenEstimator": "estimator", "FixedThresholdClassifier": "estimator_",
+             "TunedThresholdClassifierCV": "estimator_"}  # fmt: skip
+"""Classes of scikit-learn whose scores are those of the model in this attribute."""
 
 
 def adapt(model: Any, file: ModelFile, options: LoadOptions, format_name: str) -> Predictor:
@@ -47,7 +53,9 @@ def adapt(model: Any, file: ModelFile, options: LoadOptions, format_name: str) -
         else _as_table_input(model, names, categories, file)
     )
     return Predictor(
-        predict_fn=checked(_in_one_thread(lambda batch: raw_fn(prepare(batch))), task, options),
+        predict_fn=checked(
+            _in_one_thread(lambda batch: raw_fn(prepare(batch))), task, options, margin=True
+        ),
         task=task,
         class_names=_class_names(model, file, task),
         path=file.name,
@@ -196,12 +204,16 @@ def _class_names(model: Any, file: ModelFile, task: Task) -> tuple[str, ...]:
 def _score_function(
     model: Any, file: ModelFile, task: Task, options: LoadOptions
 ) -> Callable[[Any], Any]:
+    if options.output == "margin":
+        return _margin(model, file, task)
     if options.output == "decision":
         if not hasattr(model, "decision_function"):
+            raw_score = _raw_score(_taken_apart(model)[1], task)
             raise PredictError(
                 f"{file.name}: {type(_final_step(model)).__name__} has no decision_function",
-                "leave out --output decision",
-            )
+                "--output margin explains its raw score" if raw_score
+                else "leave out --output decision",
+            )  # fmt: skip
         return model.decision_function  # type: ignore[no-any-return]
     if task == "regression":
         return model.predict  # type: ignore[no-any-return]
@@ -216,6 +228,73 @@ def _score_function(
             f"{file.name}: {type(_final_step(model)).__name__} has no predict_proba", hint
         )
     return model.predict_proba  # type: ignore[no-any-return]
+
+
+def _margin(model: Any, file: ModelFile, task: Task) -> Callable[[Any], Any]:
+    """The raw additive score of what a model ends in, behind the steps before it.
+
+    scikit-learn's searches and Pipelines do not pass on the options that ask a booster for it.
+    """
+    steps, final = _taken_apart(model)
+    raw_score = _raw_score(final, task)
+    if raw_score is None:
+        what = f"{file.name}: {type(final).__name__}"
+        if not hasattr(model, "decision_function"):
+            raise no_margin(what, task)
+        raise no_margin(what, task, "--output decision explains its decision_function")
+
+    def margin(batch: Any) -> Any:
+        for step in steps:
+            batch = step.transform(batch)
+        return raw_score(batch)
+
+    return margin
+
+
+def _taken_apart(model: Any) -> tuple[list[Any], Any]:
+    """The steps that an input passes through, and the model behind them that scores it."""
+    inner = getattr(model, "best_estimator_", None)
+    if inner is None and type(model).__module__.startswith("sklearn."):
+        inner = getattr(model, _WRAPPERS.get(type(model).__name__, ""), None)
+    if inner is not None:
+        return _taken_apart(inner)
+    if not (isinstance(getattr(model, "steps", None), list) and model.steps):
+        return [], model
+    further, final = _taken_apart(model.steps[-1][1])
+    # What only resamples (imblearn) has its part at fit, and none here.
+    before = [step for _, step in model.steps[:-1] if hasattr(step, "transform")]
+    return [*before, *further], final
+
+
+def _raw_score(final: Any, task: Task) -> Callable[[Any], Any] | None:
+    homes = {cls.__module__ for cls in type(final).__mro__}
+    for home in _BOOSTERS:
+        if home in homes:
+            module = import_module(f"limecli.models.{home.partition('.')[0]}")
+            found: Callable[[Any], Any] | None = module.margin_of(final, task)
+            return found
+    if task == "regression":
+        return _before_link(final)
+    own = {cls.__name__ for cls in type(final).__mro__ if cls.__module__.startswith("sklearn.")}
+    return final.decision_function if own & _WITH_MARGIN else None
+
+
+def _before_link(final: Any) -> Callable[[Any], Any] | None:
+    """The additive score of scikit-learn's regressions of counts: the logarithm of what they
+    predict.
+    """
+    loss = getattr(final, "_loss", None) or getattr(final, "_base_loss", None)
+    link = getattr(loss, "link", None)
+    if type(link).__name__ != "LogLink":
+        return None
+
+    def score(batch: Any) -> Any:
+        import numpy as np
+
+        with np.errstate(divide="ignore"):  # a prediction of 0 is refused as every infinity is
+            return np.log(final.predict(batch))
+
+    return score
 
 
 def _as_text_input(names: tuple[str, ...] | None) -> Callable[[Any], Any]:

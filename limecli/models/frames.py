@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from limecli.errors import PredictError
-from limecli.types import Column, Predictor
+from limecli.types import Column, LeafBoxes, Predictor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,8 +49,17 @@ def bind_columns(predictor: Predictor, columns: tuple[Column, ...]) -> Predictor
         return predictor.predict_fn(decode(codes, columns))
 
     return replace(
-        predictor, predict_fn=predict_fn, feature_names=tuple(column.name for column in columns)
+        predictor,
+        predict_fn=predict_fn,
+        feature_names=tuple(column.name for column in columns),
+        leaf_boxes=None if predictor.fitted is None else partial(_leaf_boxes, predictor, columns),
     )
+
+
+def _leaf_boxes(predictor: Predictor, columns: tuple[Column, ...]) -> LeafBoxes:
+    from limecli.models.boxes import leaf_boxes
+
+    return leaf_boxes(predictor, columns)
 
 
 def numbers_of(frame: pd.DataFrame, dtype: str, name: str) -> NDArray[Any]:

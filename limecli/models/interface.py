@@ -18,7 +18,7 @@ from limecli.errors import ModelError
 from limecli.models.info import ModelInfo
 from limecli.types import Kind, Predictor, Task
 
-Output = Literal["probability", "decision"]
+Output = Literal["probability", "margin", "decision"]
 Activation = Literal["none", "softmax", "sigmoid"]
 
 HEAD = 1 << 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from limecli.errors import ModelError
@@ -9,8 +10,11 @@ from limecli.models.categories import matrix_of, unnamed_note
 from limecli.models.info import ModelInfo, Part
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.lightgbm_text import Header, for_booster, read_header
-from limecli.models.outputs import checked
-from limecli.types import Predictor
+from limecli.models.outputs import checked, no_margin
+from limecli.types import Predictor, Task
+
+_LINKED = {"binary", "cross_entropy", "cross_entropy_lambda", "gamma", "poisson", "tweedie"}
+"""Objectives whose one prediction is another number than their raw score."""
 
 
 class LightgbmLoader:
@@ -75,6 +79,21 @@ def categories_of(estimator: Any, path: str) -> dict[str, list[Any]]:
     return {header.feature_names[j]: known for j, known in header.categories.items() if known}
 
 
+def margin_of(estimator: Any, task: Task) -> Callable[[Any], Any] | None:
+    """What computes the raw score of a fitted scikit-learn wrapper; None for a regression of which
+    it is the prediction itself.
+    """
+    header = read_header(estimator.booster_.model_to_string(), "")
+    if not _has_margin(header, task):
+        return None
+    return lambda table: estimator.predict(table, raw_score=True)
+
+
+def _has_margin(header: Header, task: Task) -> bool:
+    name, *parameters = header.objective.split(" ")
+    return task == "classification" or name in _LINKED or "sqrt" in parameters
+
+
 def _silence(lightgbm: Any) -> None:
     class Silent:
         def info(self, text: str) -> None: ...
@@ -103,15 +122,21 @@ def _predictor(
         )
     task = options.task or header.task
     names = header.feature_names if header.named else None
+    if options.output == "margin" and not _has_margin(header, task):
+        raise no_margin(file.name, task)
 
     def raw_fn(frame: Any) -> Any:
         # LightGBM treats a category that it never saw as missing.
         values = matrix_of(frame, names, header.categories, file.name, refuse_unknown=False)
-        return booster.predict(values, raw_score=options.output == "decision")
+        return booster.predict(values, raw_score=options.output != "probability")
 
     return Predictor(
         predict_fn=checked(
-            raw_fn, task, options, independent=header.objective.startswith("multiclassova")
+            raw_fn,
+            task,
+            options,
+            independent=header.objective.startswith("multiclassova"),
+            margin=True,
         ),
         task=task,
         class_names=(),

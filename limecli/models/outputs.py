@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from limecli.errors import InputError, LimecliError, PredictError
+from limecli.errors import InputError, LimecliError, PredictError, UsageError
 from limecli.models.interface import LoadOptions
 from limecli.types import PredictFn, Predictor, Task
 
@@ -19,14 +19,21 @@ SUM_TOLERANCE = 1e-2  # quantised and half-precision softmax outputs are off by 
 
 
 def checked(
-    raw_fn: Callable[[Any], Any], task: Task, options: LoadOptions, independent: bool = False
+    raw_fn: Callable[[Any], Any],
+    task: Task,
+    options: LoadOptions,
+    independent: bool = False,
+    margin: bool = False,
 ) -> PredictFn:
     """Wrap a model's own function so that it answers `float[n, n_outputs]` or raises PredictError.
 
     One-column classifiers become two columns, logits go through `options.activation`, and whatever
     the model prints goes to stderr. `independent` says that the model's outputs are sigmoids, which
-    need not add up to 1.
+    need not add up to 1, `margin` that `raw_fn` gives a margin where the options ask for one; any
+    other function is refused then.
     """
+    if options.output == "margin" and not margin:
+        raise no_margin("the model", task)
     options = replace(options, independent=options.independent or independent)
 
     def predict_fn(batch: Any) -> FloatArray:
@@ -40,6 +47,22 @@ def checked(
         return _checked_outputs(raw, len(batch), task, options)
 
     return predict_fn
+
+
+def no_margin(
+    what: str, task: Task, hint: str = "--output probability explains its probabilities"
+) -> LimecliError:
+    """Why there is no raw additive score; a regression without a link has just its one output."""
+    if task == "regression":
+        return UsageError(
+            "--output margin is for classes, but the model is a regression with one output",
+            "leave out --output margin",
+        )
+    return PredictError(
+        f"{what} has no margin: boosting and linear classifiers have one, in pickles, skops files"
+        " and the boosting libraries' own files",
+        hint,
+    )
 
 
 def _raised(error: Exception) -> PredictError:
@@ -93,7 +116,7 @@ def _checked_outputs(raw: Any, n: int, task: Task, options: LoadOptions) -> Floa
 def _class_scores(values: FloatArray, options: LoadOptions) -> FloatArray:
     import numpy as np
 
-    if options.output == "decision":
+    if options.output != "probability":
         return np.hstack([-values, values]) if values.shape[1] == 1 else values
     if options.activation == "sigmoid":
         values = 0.5 * (1.0 + np.tanh(0.5 * values))  # never overflows

@@ -11,7 +11,7 @@ from limecli.errors import ModelError, PredictError
 from limecli.models.categories import matrix_of, unnamed_note
 from limecli.models.info import ModelInfo, Part
 from limecli.models.interface import LoadOptions, ModelFile
-from limecli.models.outputs import checked
+from limecli.models.outputs import checked, no_margin
 from limecli.models.xgboost_document import (
     category_values,
     is_document,
@@ -19,6 +19,10 @@ from limecli.models.xgboost_document import (
     read_document,
 )
 from limecli.types import Predictor, Task
+
+_LINKED = {"binary:hinge", "binary:logistic", "count:poisson", "reg:gamma", "reg:logistic",
+           "reg:tweedie", "survival:aft", "survival:cox"}  # fmt: skip
+"""Objectives whose one prediction is another number than their margin."""
 
 
 class XgboostLoader:
@@ -79,6 +83,20 @@ def categories_of(estimator: Any, path: str) -> dict[str, list[Any]]:
     return {booster.feature_names[j]: known for j, known in found.items() if known}
 
 
+def margin_of(estimator: Any, task: Task) -> Callable[[Any], Any] | None:
+    """What computes the margin of a fitted scikit-learn wrapper; None for a regression of which it
+    is the prediction itself.
+    """
+    learner = json.loads(estimator.get_booster().save_config())["learner"]
+    if not _has_margin(learner, task):
+        return None
+    return lambda table: estimator.predict(table, output_margin=True)
+
+
+def _has_margin(learner: dict[str, Any], task: Task) -> bool:
+    return task == "classification" or learner["objective"]["name"] in _LINKED
+
+
 def _document(file: ModelFile) -> dict[str, Any]:
     if is_old_binary(file.head):
         raise ModelError(
@@ -124,6 +142,9 @@ def _predictor(
     categories = category_values(document, file.name)
     n_features = int(learner["learner_model_param"]["num_feature"])
     rounds = _rounds(learner)
+    has_margin = _has_margin(learner, task)
+    if options.output == "margin" and not has_margin:
+        raise no_margin(file.name, task)
     margin, finish = _reading(learner, task, options)
 
     def raw_fn(frame: Any) -> Any:
@@ -143,7 +164,7 @@ def _predictor(
 
     several = int(learner["learner_model_param"].get("num_target", 1)) > 1
     return Predictor(
-        predict_fn=checked(raw_fn, task, options, independent=several),
+        predict_fn=checked(raw_fn, task, options, independent=several, margin=True),
         task=task,
         class_names=_class_names(learner, task),
         path=file.name,
@@ -167,7 +188,7 @@ def _reading(
 ) -> tuple[bool, Callable[[Any], Any]]:
     """Whether to ask for margins, and what to make of them."""
     objective = learner["objective"]["name"]
-    if options.output == "decision":
+    if options.output != "probability":
         return True, lambda margin: margin
     if task == "classification" and objective == "multi:softmax":
         return True, _softmax  # its own answer is the class

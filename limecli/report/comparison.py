@@ -1,47 +1,16 @@
-"""An explanation as it was recorded, beside the same one computed again."""
+"""An explanation as it was recorded, beside the same one computed again: every number."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-TOLERANCE = 1e-8
-_LOCAL = ("intercept", "local_prediction", "model_prediction")  # on the scale of the outputs
-_DESCRIBED = ("feature", "condition", "value", "positions")
-_MEASURED_LABEL = ("fidelity", "stability", "settled", "flips")
-_MEASURED = ("low", "high", "sign_probability", "top_probability")
+from limecli.report.differences import LOCAL, TOLERANCE, Compared, Difference, Pair, started
 
-
-@dataclass(frozen=True)
-class Difference:
-    """One thing that is not as recorded.
-
-    `difference` is None where it is no number, else |recorded - here|, divided by the scale of the
-    model's outputs where that is larger than 1.
-    """
-
-    what: str
-    recorded: Any
-    here: Any
-    label: str | None = None
-    feature: str | None = None
-    difference: float | None = None
-
-
-@dataclass(frozen=True)
-class Compared:
-    """One explanation's verdict: `verified` is None when it could not be computed again.
-
-    `largest` is the largest difference of all its numbers, also of those within the tolerance.
-    """
-
-    id: str
-    index: int
-    verified: bool | None
-    largest: float | None = None
-    differences: tuple[Difference, ...] = ()
-    reason: str = ""
+_COUNTED = ("sampler", "model_calls", "weight_calls", "real_rows")
+_COUNTED_LABEL = ("settled", "interval", "flip_samples")
+_PROBABILITY = 1e-6  # as near as probabilities must be
+_SIDES_IN_ERRORS = 3.92  # a 95 % interval is so many standard errors wide
 
 
 def compare(
@@ -53,174 +22,152 @@ def compare(
 ) -> Compared:
     """Compare two explanations in the form of the JSON report.
 
-    Without `same_engine`, what only one of two engines measures is passed over; without
-    `same_name`, the id is.
+    Without `same_engine`, what only one of two engines measures is passed over; so is what a report
+    of before does not have. Without `same_name`, the id is.
     """
-    pair = _Pair(scale_of(here), same_engine, tolerance)
-    if recorded["status"] != here["status"]:
-        pair.same("status", _status(recorded), _status(here))
-    elif recorded["status"] == "skipped":
-        pair.same("kind of skipping", recorded["kind"], here["kind"])
-    else:
-        pair.explanations(recorded, here)
-    if same_name:
-        pair.same("id", recorded["id"], here["id"])
+    lenient = not same_engine or "sampler" not in recorded
+    pair, numbers = started(recorded, here, lenient, same_name, tolerance)
+    if numbers:
+        pair.predictions(recorded, here)
+        for key in _COUNTED:
+            # Two engines may ask for the same samples in different ways.
+            if not pair.passed_over(key, recorded, here) and (same_engine or "calls" not in key):
+                pair.same(key.replace("_", " "), recorded[key], here.get(key))
+        _localities(pair, recorded, here)
+        for label, one, other in pair.matched("labels", recorded, here, "label"):
+            _surrogates(pair, label, one, other)
     return Compared(
         recorded["id"], recorded["index"], not pair.found, pair.largest, tuple(pair.found)
     )
 
 
-def scale_of(here: Mapping[str, Any]) -> float:
-    """What differences are divided by: the largest number on the scale of the outputs, at least 1.
+def _localities(pair: Pair, recorded: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    if pair.passed_over("locality", recorded, here):
+        return
+    one, other = recorded["locality"] or {}, here["locality"] or {}
+    pair.same("features of the locality", one.get("of"), other.get("of"))
+    scale = max(1.0, other.get("of") or 0.0)
+    pair.close("shared features", one.get("shared"), other.get("shared"), scale=scale)
+    pair.close("toward_mean", one.get("toward_mean"), other.get("toward_mean"), scale=1.0)
 
-    Taken from what was computed here, so that no report can widen its own tolerance.
+
+def _surrogates(pair: Pair, label: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    pair.same("name of the label", one["label"], other["label"], label)
+    for key in LOCAL:
+        pair.close(key, one[key], other[key], label)
+    pair.close("r2_fit", one["r2_fit"], other["r2_fit"], label, scale=_at_least_1(other["r2_fit"]))
+    for key in ("fidelity", "fidelity_rows"):
+        if not pair.passed_over(key, one, other):
+            scale = _at_least_1(other.get(key))
+            pair.close(key, one[key], other.get(key), label, scale=scale)
+    for key in _COUNTED_LABEL:
+        if not pair.passed_over(key, one, other):
+            pair.same(key.replace("_", " "), one[key], other.get(key), label)
+    _cells(pair, label, one, other)
+    _flips(pair, label, one, other)
+    _attributions(pair, label, one, other)
+
+
+def _at_least_1(number: float | None) -> float:
+    """The scale of R², which may lie far below 0."""
+    return max(1.0, abs(number or 0.0))
+
+
+def _attributions(pair: Pair, label: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    weights, slack = {}, _PROBABILITY
+    for feature, a, b in pair.matched("attributions", one, other, "feature", label):
+        pair.described(a, b, label, feature)
+        pair.close("weight", a["weight"], b["weight"], label, feature)
+        for key in ("low", "high"):
+            if not pair.passed_over(key, a, b):
+                pair.close(key, a[key], b[key], label, feature)
+        allowed = _slack(pair, b)
+        for key in ("sign_probability", "top_probability"):
+            _chances(pair, key, a, b, allowed, label, feature)
+        if allowed < 1 and not pair.passed_over("ranks", a, b):
+            pair.same("tied ranks", a["ranks"], b.get("ranks"), label, feature)
+        weights[a["rank"], feature] = abs(b["weight"])
+        slack = max(slack, allowed)
+    _chances(pair, "stability", one, other, slack, label)
+    _ranks(pair, label, one["attributions"], weights)
+
+
+def _slack(pair: Pair, here: Mapping[str, Any]) -> float:
+    """How far a probability may move when its weight moves by the tolerance.
+
+    Where the interval is no wider than that, rounding alone decides. By what was computed here.
     """
-    numbers: list[float] = [1.0, *(abs(score["value"]) for score in here.get("prediction", ()))]
-    for label in here.get("labels", ()):
-        numbers += [abs(label[key]) for key in _LOCAL]
-        numbers += [abs(item["weight"]) for item in label["attributions"]]
-    return max(numbers)
+    low, high, rounding = here.get("low"), here.get("high"), pair.tolerance * pair.scale
+    if low is None or high is None:
+        return _PROBABILITY
+    if high > low:
+        return max(_PROBABILITY, rounding * _SIDES_IN_ERRORS / (high - low))
+    return 1.0 if abs(here["weight"]) <= rounding else _PROBABILITY
 
 
-def _status(item: Mapping[str, Any]) -> str:
-    return "explained" if item["status"] == "ok" else f"skipped: {item['reason']}"
+def _chances(
+    pair: Pair, key: str, one: Mapping[str, Any], other: Mapping[str, Any], allowed: float,
+    label: str, feature: str | None = None,
+) -> None:  # fmt: skip
+    if pair.passed_over(key, one, other):
+        return
+    a, b = one[key], other.get(key)
+    if a is None or b is None:
+        pair.same(key, a, b, label, feature)
+    elif abs(a - b) > allowed:
+        pair.found.append(Difference(key, a, b, label, feature, abs(a - b)))
 
 
-class _Pair:
-    """Two explanations being compared; collects what differs."""
-
-    def __init__(self, scale: float, same_engine: bool, tolerance: float) -> None:
-        self._scale, self._same_engine, self._tolerance = scale, same_engine, tolerance
-        self.found: list[Difference] = []
-        self.largest: float | None = None
-
-    def same(
-        self,
-        what: str,
-        recorded: Any,
-        here: Any,
-        label: str | None = None,
-        feature: str | None = None,
-    ) -> None:
-        """Note a difference between two things that must be equal."""
-        if recorded != here or isinstance(recorded, bool) != isinstance(here, bool):
-            self.found.append(Difference(what, recorded, here, label, feature))
-
-    def close(
-        self, what: str, recorded: Any, here: Any, label: str | None = None,
-        feature: str | None = None, scale: float | None = None,
-    ) -> None:  # fmt: skip
-        """Note a difference between two numbers that must be equal within the tolerance."""
-        if recorded is None or here is None:
-            self.same(what, recorded, here, label, feature)
-            return
-        difference = abs(recorded - here) / (self._scale if scale is None else scale)
-        self.largest = max(self.largest or 0.0, difference)
-        if difference > self._tolerance:
-            self.found.append(Difference(what, recorded, here, label, feature, difference))
-
-    def explanations(self, recorded: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-        if self._same_engine:
-            self.same("model calls", recorded["model_calls"], here["model_calls"])
-        self.same("sha256 of the input", recorded["input"]["sha256"], here["input"]["sha256"])
-        for label, one, other in self._matched("prediction", recorded, here, "label"):
-            self.same("name of the output", one["label"], other["label"], label)
-            self.close("prediction", one["value"], other["value"], label)
-        for label, one, other in self._matched("labels", recorded, here, "label"):
-            self._surrogates(label, one, other)
-        if "segmentation" in here or "segmentation" in recorded:
-            self._segmentations(recorded.get("segmentation"), here.get("segmentation"))
-
-    def _matched(
-        self, key: str, recorded: Mapping[str, Any], here: Mapping[str, Any], name: str,
-        label: str | None = None,
-    ) -> Iterator[tuple[str, Any, Any]]:  # fmt: skip
-        """Name, recorded and computed item of a list, by index; notes the items of one side."""
-        one = {item["index"]: item for item in recorded[key]}
-        other = {item["index"]: item for item in here[key]}
-        what = {"prediction": "prediction", "labels": "explained label"}.get(
-            key, "selected feature"
-        )
-        if len(one) < len(recorded[key]):
-            self.found.append(
-                Difference(f"{what} given twice", len(recorded[key]), len(one), label)
-            )
-        for index in [*one, *(index for index in other if index not in one)]:
-            if index in one and index in other:
-                yield other[index][name], one[index], other[index]
-                continue
-            item = one.get(index) or other.get(index) or {}
-            told = item.get("weight", item.get("value", item["index"]))
-            sides = (told, None) if index in one else (None, told)
-            names = (label, item[name]) if key == "attributions" else (item[name], None)
-            self.found.append(Difference(what, *sides, *names))
-
-    def _surrogates(self, label: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-        self.same("name of the label", one["label"], other["label"], label)
-        for key in _LOCAL:
-            self.close(key, one[key], other[key], label)
-        self.close("r2_fit", one["r2_fit"], other["r2_fit"], label, scale=1.0)
-        self._measured(_MEASURED_LABEL, one, other, label)
-        weights = {}
-        for feature, a, b in self._matched("attributions", one, other, "feature", label):
-            for key in _DESCRIBED:
-                self.same(key, a.get(key), b.get(key), label, feature)
-            self.close("weight", a["weight"], b["weight"], label, feature)
-            there = _geometry(b)
-            for key, place in _geometry(a).items():
-                self.close(key, place, there[key], label, feature, scale=1.0)
-            self._measured(_MEASURED, a, b, label, feature)
-            weights[a["rank"], feature] = abs(b["weight"])
-        self._ranks(label, one["attributions"], weights)
-
-    def _ranks(
-        self, label: str, recorded: Sequence[Mapping[str, Any]],
-        weights: Mapping[tuple[int, str], float],
-    ) -> None:  # fmt: skip
-        """Ranks must count from 1 and follow the weights; two equal ones may stand either way."""
-        ranks = sorted(item["rank"] for item in recorded)
-        if ranks != list(range(1, len(ranks) + 1)):
-            self.same("ranks", ranks, list(range(1, len(ranks) + 1)), label)
-        last = None
-        for (rank, feature), weight in sorted(weights.items()):
-            if last is not None and weight - last > self._tolerance * self._scale:
-                self.found.append(Difference("rank", rank, "higher", label, feature))
-            last = weight
-
-    def _measured(
-        self, keys: Sequence[str], one: Mapping[str, Any], other: Mapping[str, Any],
-        label: str, feature: str | None = None,
-    ) -> None:  # fmt: skip
-        for key in keys:
-            a, b = one.get(key), other.get(key)
-            if not self._same_engine and (a is None or b is None):
-                continue
-            numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (a, b))
-            (self.close if numbers else self.same)(key, a, b, label, feature)
-
-    def _segmentations(
-        self, one: Mapping[str, Any] | None, other: Mapping[str, Any] | None
-    ) -> None:
-        if one is None or other is None:
-            self.same("superpixels", one and one["count"], other and other["count"])
-            return
-        self.same("superpixel algorithm", one["algorithm"], other["algorithm"])
-        self.same("number of superpixels", one["count"], other["count"])
-        if not _same_map(one["map"], other["map"]):
-            self.found.append(Difference("superpixels", "one map", "another"))
+def _ranks(
+    pair: Pair, label: str, recorded: Sequence[Mapping[str, Any]],
+    weights: Mapping[tuple[int, str], float],
+) -> None:  # fmt: skip
+    """Ranks must count from 1 and follow the weights; two equal ones may stand either way."""
+    ranks = sorted(item["rank"] for item in recorded)
+    if ranks != list(range(1, len(ranks) + 1)):
+        pair.same("ranks", ranks, list(range(1, len(ranks) + 1)), label)
+    last = None
+    for (rank, feature), weight in sorted(weights.items()):
+        if last is not None and weight - last > pair.tolerance * pair.scale:
+            pair.found.append(Difference("rank", rank, "higher", label, feature))
+        last = weight
 
 
-def _geometry(item: Mapping[str, Any]) -> dict[str, Any]:
-    y, x = item.get("centroid") or (None, None)
-    return {"area": item.get("area"), "centre y": y, "centre x": x}
+def _cells(pair: Pair, label: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    if pair.passed_over("cell", one, other):
+        return
+    a, b = one["cell"] or {}, other["cell"] or {}
+    pair.same("rows of the cell", a.get("rows"), b.get("rows"), label)
+    for key in ("low", "high"):
+        pair.close(f"{key}est prediction of the cell", a.get(key), b.get(key), label)
 
 
-def _same_map(one: str, other: str) -> bool:
-    """Whether two label maps are equal, however their PNG files were packed."""
-    import numpy as np
+def _flips(pair: Pair, label: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Flips must be the same ones, their numbers within the tolerance."""
+    if pair.passed_over("flips", one, other):
+        return
+    a, b = one["flips"], other["flips"]
+    if a is None or b is None or len(a) != len(b):
+        pair.same("flips", a if a is None else len(a), b if b is None else len(b), label)
+        return
+    for number, (mine, theirs) in enumerate(zip(a, b, strict=True), start=1):
+        what = f"flip {number}"
+        for key in ("to", "index"):
+            pair.same(f"{what}: {key}", mine.get(key), theirs[key], label)
+        pair.close(f"{what}: value", mine.get("value"), theirs["value"], label)
+        changed = [[change["feature"] for change in flip["changes"]] for flip in (mine, theirs)]
+        pair.same(f"{what}: features", *changed, label)
+        if changed[0] != changed[1]:
+            continue
+        for x, y in zip(mine["changes"], theirs["changes"], strict=True):
+            pair.same(f"{what}: index", x.get("index"), y["index"], label, y["feature"])
+            for key in ("from", "to"):
+                _values(pair, f"{what}: {key}", x[key], y[key], label, y["feature"])
 
-    from limecli.report.label_map import decoded
 
-    mine = decoded(other)
-    theirs = decoded(one, None if mine is None else mine.shape)
-    return mine is not None and theirs is not None and bool(np.array_equal(mine, theirs))
+def _values(pair: Pair, what: str, one: Any, other: Any, label: str, feature: str) -> None:
+    """Values of a feature: numbers within the tolerance, anything else equal."""
+    if all(isinstance(x, int | float) and not isinstance(x, bool) for x in (one, other)):
+        pair.close(what, one, other, label, feature, scale=max(1.0, abs(other)))
+    else:
+        pair.same(what, one, other, label, feature)

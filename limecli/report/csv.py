@@ -6,14 +6,17 @@ import csv
 import io
 from typing import Any
 
-from limecli.report.words import clean
-from limecli.types import Report, Skipped
+from limecli.report import words
+from limecli.report.caveats import caveats
+from limecli.types import Attribution, Explanation, Report, Skipped, Surrogate
 
 COLUMNS = (
     "id", "index", "status", "reason", "label", "label_index", "model_prediction",
     "local_prediction", "intercept", "fidelity", "r2_fit", "stability", "rank", "feature",
     "feature_index", "condition", "value", "weight", "low", "high", "sign_probability",
-    "top_probability",
+    "top_probability", "rank_first", "rank_last", "fidelity_rows", "real_rows", "settled",
+    "interval", "no_interval", "shared", "shared_of", "cell_rows", "cell_low", "cell_high", "flips",
+    "flip_samples", "sampler", "model_calls", "weight_calls", "caveats",
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@")
 
@@ -41,22 +44,53 @@ def _lines(report: Report) -> list[dict[str, Any]]:
             lines.append({"id": item.id, "index": item.index, "status": "skipped",
                           "reason": item.reason})  # fmt: skip
             continue
-        head = {"id": item.instance.id, "index": item.instance.index, "status": "ok"}
+        head = _explanation(item, report)
         for surrogate in item.surrogates:
-            label = {
-                "label": surrogate.label, "label_index": surrogate.index,
-                **{key: getattr(surrogate, key) for key in (
-                    "model_prediction", "local_prediction", "intercept", "fidelity", "r2_fit",
-                    "stability")},
-            }  # fmt: skip
-            lines.extend(
-                head | label | {"feature_index": part.index} | {
-                    key: getattr(part, key) for key in (
-                        "rank", "feature", "condition", "value", "weight", "low", "high",
-                        "sign_probability", "top_probability")}
-                for part in surrogate.attributions
-            )  # fmt: skip
+            label = head | _surrogate(surrogate, item.instance.kind, report)
+            lines.extend(label | _attribution(part) for part in surrogate.attributions)
     return lines
+
+
+def _explanation(item: Explanation, report: Report) -> dict[str, Any]:
+    locality = item.locality
+    return {
+        "id": item.instance.id,
+        "index": item.instance.index,
+        "status": "ok",
+        "real_rows": item.real_rows,
+        "shared": None if locality is None else locality.shared,
+        "shared_of": None if locality is None else locality.of,
+        "sampler": item.sampler,
+        "model_calls": item.model_calls,
+        "weight_calls": item.weight_calls,
+        "caveats": " ".join(caveats(item, report)),
+    }
+
+
+def _surrogate(surrogate: Surrogate, kind: str, report: Report) -> dict[str, Any]:
+    line = {key: getattr(surrogate, key) for key in (
+        "label", "model_prediction", "local_prediction", "intercept", "fidelity", "r2_fit",
+        "stability", "fidelity_rows", "settled", "interval", "no_interval",
+        "flip_samples")}  # fmt: skip
+    line["label_index"] = surrogate.index
+    cell = surrogate.cell
+    if cell is not None:
+        line["cell_rows"] = cell.rows
+        if cell.rows > 0:
+            line |= {"cell_low": cell.low, "cell_high": cell.high}
+    line["flips"] = "; ".join(
+        f"{words.changes(flip, kind)} gives {words.outcome(flip, report)}"
+        for flip in surrogate.flips or ()
+    )
+    return line
+
+
+def _attribution(part: Attribution) -> dict[str, Any]:
+    line = {key: getattr(part, key) for key in (
+        "rank", "feature", "condition", "value", "weight", "low", "high", "sign_probability",
+        "top_probability")}  # fmt: skip
+    first, last = part.ranks or (None, None)
+    return line | {"feature_index": part.index, "rank_first": first, "rank_last": last}
 
 
 def _cell(value: Any) -> Any:
@@ -65,5 +99,5 @@ def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     # Control characters would steer a terminal that shows the file; a cell may have line breaks.
-    text = "\n".join(clean(line) for line in value.split("\n"))
+    text = "\n".join(words.clean(line) for line in value.split("\n"))
     return "'" + text if text.startswith(_FORMULA) else text

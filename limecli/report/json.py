@@ -6,9 +6,20 @@ import base64
 import io
 import json
 import re
+from dataclasses import asdict
 from typing import Any
 
-from limecli.types import Attribution, Explanation, Report, Segmentation, Skipped, Surrogate
+from limecli.report.caveats import caveats
+from limecli.types import (
+    Attribution,
+    Cell,
+    Explanation,
+    Flip,
+    Report,
+    Segmentation,
+    Skipped,
+    Surrogate,
+)
 
 # JSON escapes the other control characters itself; these would steer a terminal or turn text round.
 _CONTROLS = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -37,11 +48,11 @@ def as_dict(report: Report) -> dict[str, Any]:
         "model": dict(report.model),
         "background": None if report.background is None else dict(report.background),
         "settings": dict(report.settings),
-        "explanations": [_result(item) for item in report.explanations],
+        "explanations": [_result(item, report) for item in report.explanations],
     }
 
 
-def _result(item: Explanation | Skipped) -> dict[str, Any]:
+def _result(item: Explanation | Skipped, report: Report) -> dict[str, Any]:
     if isinstance(item, Skipped):
         return {"id": item.id, "index": item.index, "status": "skipped", "reason": item.reason,
                 "kind": item.kind}  # fmt: skip
@@ -60,6 +71,11 @@ def _result(item: Explanation | Skipped) -> dict[str, Any]:
         ],
         "model_calls": item.model_calls,
         "labels": [_surrogate(surrogate) for surrogate in item.surrogates],
+        "sampler": item.sampler,
+        "weight_calls": item.weight_calls,
+        "locality": None if item.locality is None else asdict(item.locality),
+        "real_rows": item.real_rows,
+        "caveats": caveats(item, report),
     }
     if item.segmentation is not None:
         result["segmentation"] = _segmentation(item.segmentation)
@@ -78,7 +94,32 @@ def _surrogate(surrogate: Surrogate) -> dict[str, Any]:
         "stability": surrogate.stability,
         "settled": surrogate.settled,
         "attributions": [_attribution(attribution) for attribution in surrogate.attributions],
-        "flips": None,
+        "interval": surrogate.interval,
+        "no_interval": surrogate.no_interval or None,
+        "fidelity_rows": surrogate.fidelity_rows,
+        "cell": None if surrogate.cell is None else _cell(surrogate.cell),
+        "flips": None if surrogate.flips is None else [_flip(flip) for flip in surrogate.flips],
+        "flip_samples": surrogate.flip_samples,
+        "repeats": None if surrogate.repeats is None else asdict(surrogate.repeats),
+    }
+
+
+def _cell(found: Cell) -> dict[str, Any]:
+    """No row has no range."""
+    some = found.rows > 0
+    return {"rows": found.rows, "low": found.low if some else None,
+            "high": found.high if some else None}  # fmt: skip
+
+
+def _flip(flip: Flip) -> dict[str, Any]:
+    return {
+        "to": flip.to,
+        "index": flip.index,
+        "value": flip.value,
+        "changes": [
+            {"feature": item.feature, "index": item.index, "from": item.before, "to": item.after}
+            for item in flip.changes
+        ],
     }
 
 
@@ -94,6 +135,7 @@ def _attribution(item: Attribution) -> dict[str, Any]:
         "sign_probability": item.sign_probability,
         "top_probability": item.top_probability,
         "rank": item.rank,
+        "ranks": None if item.ranks is None else list(item.ranks),
     }
     if item.positions is not None:
         result["positions"] = [list(position) for position in item.positions]

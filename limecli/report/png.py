@@ -8,8 +8,8 @@ import textwrap
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from limecli.report import words
-from limecli.types import Explanation, Report, Surrogate
+from limecli.report import caveats, words
+from limecli.types import Attribution, Explanation, Report, Surrogate
 
 if TYPE_CHECKING:
     from limecli.types import ByteArray, FloatArray
@@ -18,6 +18,12 @@ FOR, AGAINST = (45, 110, 245), (245, 120, 10)
 _DPI = 150
 _SIDE = 448  # small pictures are enlarged to this, so that outlines stay thin
 _NUMBERED = 8
+_UNSURE = "?"  # behind a superpixel's number
+_WIDTH, _LINE = 8.0, 118  # of a chart in inches, of its caption in characters
+_PICTURE_WIDTH, _PICTURE_LINE = 4.2, 62
+_LOWEST, _TALLEST, _GAP = 1.0, 7.0, 0.15  # of a picture, between pictures, in inches
+_FEWEST, _BARS, _CHARTS = 3, 60, 8  # more make a picture that nobody can open
+_FOLDED = 4  # lines that a single fact may take
 
 
 class PngFormat:
@@ -40,13 +46,6 @@ class PngFormat:
         return buffer.getvalue()
 
 
-def _figure(count: int, width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width * count, height), layout="constrained")
-    return figure, figure.subplots(1, count, squeeze=False)[0]
-
-
 def _literal(*texts: Any) -> None:
     """File names and values are data: a dollar sign starts no formula."""
     for text in texts:
@@ -54,50 +53,123 @@ def _literal(*texts: Any) -> None:
 
 
 def _short(text: str, width: int) -> str:
-    printable = "".join(char if char.isprintable() else "·" for char in text)
+    printable = _printable(text)
     return textwrap.shorten(printable, width, placeholder=" …") or printable[:width]
 
 
+def _middle(text: str, width: int) -> str:
+    """Cut in the middle: the numbers of a condition stand at both ends."""
+    printable = " ".join(_printable(text).split())
+    if len(printable) <= width:
+        return printable
+    end = width // 3
+    return f"{printable[: width - end - 1]}…{printable[-end:]}"
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "·" for char in text)
+
+
 def _bars(item: Explanation, report: Report) -> Any:
-    most = max((len(surrogate.attributions) for surrogate in item.surrogates), default=1)
-    figure, axes = _figure(len(item.surrogates), 8.0, 1.7 + 0.34 * max(most, 3))
-    for axis, surrogate in zip(axes, item.surrogates, strict=True):
-        parts = surrogate.attributions[::-1]
-        weights = [part.weight for part in parts]
-        colors = [_unit(FOR if weight > 0 else AGAINST) for weight in weights]
-        bars = axis.barh(range(len(parts)), weights, color=colors, height=0.7)
-        largest = max((abs(weight) for weight in weights), default=0.0)
-        axis.bar_label(bars, [words.weight(weight, largest) for weight in weights], padding=3,
-                       fontsize=8)  # fmt: skip
-        labels = []
-        for part in parts:
-            label = part.condition or part.feature
-            value = words.cell(part) if item.instance.kind == "tabular" else "-"
-            labels.append(_short(label if value == "-" else f"{label}   ({value})", 48))
-        axis.set_yticks(range(len(parts)), labels)
-        axis.axvline(0, color="0.3", linewidth=0.8)
-        axis.margins(x=0.18)
-        axis.spines[["top", "right", "left"]].set_visible(False)
-        axis.tick_params(axis="y", length=0)
+    """A chart for each label, what must be known of it below."""
+    from matplotlib.figure import Figure
+
+    surrogates = item.surrogates[:_CHARTS]
+    common = _common(item, report, _LINE)
+    captions = [
+        "\n".join(_folded([*_own(item, one, report, _LINE), *common], _LINE)) for one in surrogates
+    ]
+    bars = max(_FEWEST, *(min(_BARS, len(surrogate.attributions)) for surrogate in surrogates))
+    lines = max(caption.count("\n") + 1 for caption in captions)
+    height = 1.1 + 0.34 * bars + 0.17 * lines
+    figure = Figure(figsize=(_WIDTH * len(surrogates), height), layout="constrained")
+    parts = figure.subfigures(1, len(surrogates), squeeze=False)[0]
+    for part, surrogate, caption in zip(parts, surrogates, captions, strict=True):
         where = _short(words.title(item, report), 40)
-        title = axis.set_title(
-            f"{_short(words.question(surrogate, report), 50)}   {where}", loc="left", fontsize=11
-        )
-        text = _caption(surrogate, str(report.model["name"]))
-        caption = axis.set_xlabel(text, fontsize=8, color="0.35", loc="left")
-        _literal(title, caption, *axis.get_yticklabels())
+        title = part.suptitle(
+            f"{_short(words.question(surrogate, report), 50)}   {where}",
+            x=0.01, ha="left", fontsize=11,
+        )  # fmt: skip
+        below = part.supxlabel(caption, x=0.01, ha="left", fontsize=8, color="0.35")
+        _literal(title, below)
+        _chart(part.subplots(), surrogate, item.instance.kind, bars)
     return figure
 
 
-def _caption(surrogate: Surrogate, model_name: str) -> str:
-    local, model = (
-        words.number(surrogate.local_prediction),
-        words.number(surrogate.model_prediction),
-    )
-    return (
-        f"weight: against < 0 < for\n{words.fidelity_words(surrogate)}\n"
-        f"surrogate {local}, model {model} ({_short(model_name, 40)})"
-    )
+def _chart(axis: Any, surrogate: Surrogate, kind: str, room: int) -> None:
+    """Bars with whiskers, the strongest on top of `room` places; pale where the sign is unsure."""
+    parts = surrogate.attributions[:_BARS][::-1]
+    largest = words.largest_weight(parts)
+    for y, part in enumerate(parts):
+        color = _unit(FOR if part.weight > 0 else AGAINST)
+        low, high = _ends(part)
+        bar = axis.barh(y, part.weight, color=color, height=0.7)
+        bar.patches[0].set_alpha(0.4 if words.unsure(part) else None)
+        if low < high:
+            axis.plot([low, high], [y, y], color="0.2", linewidth=1.2)
+            axis.plot([low, high], [y, y], "|", color="0.2", markersize=6)
+        right = part.weight >= 0
+        axis.annotate(
+            words.weight(part.weight, largest),
+            (max(high, 0.0) if right else min(low, 0.0), y),
+            xytext=(4 if right else -4, 0), textcoords="offset points",
+            ha="left" if right else "right", va="center", fontsize=8,
+        )  # fmt: skip
+    labels = []
+    for part in parts:
+        label = part.condition or part.feature
+        value = words.cell(part) if kind == "tabular" else "-"
+        labels.append(_middle(label if value == "-" else f"{label} ({value})", 48))
+    axis.set_yticks(range(len(parts)), labels)
+    axis.set_ylim(len(parts) - room - 0.6, len(parts) - 0.4)
+    axis.axvline(0, color="0.3", linewidth=0.8)
+    axis.margins(x=0.18)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    axis.set_xlabel("weight: against < 0 < for", fontsize=8, color="0.35")
+    _literal(*axis.get_yticklabels())
+
+
+def _ends(part: Attribution) -> tuple[float, float]:
+    """The interval, or the weight twice."""
+    if part.low is None or part.high is None:
+        return part.weight, part.weight
+    return min(part.low, part.weight), max(part.high, part.weight)
+
+
+def _own(item: Explanation, surrogate: Surrogate, report: Report, width: int) -> list[str]:
+    """What must be known of one label's weights, as under the terminal's table."""
+    lines = []
+    hidden = len(surrogate.attributions) - _BARS
+    if hidden > 0 and item.instance.kind != "image":
+        lines.append(f"... and {hidden} weaker features: --json lists all")
+    lines += caveats.verdict(item, surrogate, report, width)
+    ties = words.tied(surrogate)
+    if ties:
+        lines.append(f"order not supported within the ranks {', '.join(ties)}")
+    return lines
+
+
+def _common(item: Explanation, report: Report, width: int) -> list[str]:
+    """What must be known of all labels' weights."""
+    hidden = len(item.surrogates) - _CHARTS
+    return [
+        *([f"{hidden} more labels: --json lists all"] if hidden > 0 else []),
+        *caveats.basis(item, report, width),
+        *caveats.packed(caveats.brief(item, report), width),
+        f"model {report.model['name']}",
+    ]
+
+
+def _folded(lines: list[str], width: int) -> list[str]:
+    """Lines no longer than `width`; of what takes very many, the first."""
+    found = []
+    for line in lines:
+        parts = textwrap.wrap(_printable(line), width)
+        if len(parts) > _FOLDED:
+            parts = [*parts[: _FOLDED - 1], parts[_FOLDED - 1][: width - 2] + " …"]
+        found += parts
+    return found
 
 
 def _unit(color: tuple[int, int, int]) -> tuple[float, ...]:
@@ -105,29 +177,44 @@ def _unit(color: tuple[int, int, int]) -> tuple[float, ...]:
 
 
 def _picture(item: Explanation, report: Report) -> Any:
-    figure, axes = _figure(len(item.surrogates) + 1, 4.2, 4.9)
-    axes[0].imshow(item.image, interpolation="nearest")
-    title = axes[0].set_title(_short(words.title(item, report), 44), fontsize=10)
-    caption = axes[0].set_xlabel(_short(str(report.model["name"]), 52), fontsize=8, color="0.35")
-    _literal(title, caption)
-    for axis, surrogate in zip(axes[1:], item.surrogates, strict=True):
-        pixels = overlay(item, surrogate, _SIDE)
+    """The picture, and beside it what each label's superpixels say; the facts below them."""
+    from matplotlib.figure import Figure
+
+    surrogates = item.surrogates[:_CHARTS]
+    titles = [words.title(item, report)]
+    pictures: list[Any] = [item.image]
+    facts = [_common(item, report, _PICTURE_LINE)]
+    for surrogate in surrogates:
+        titles.append(f"{surrogate.label}   {words.number(surrogate.model_prediction)}")
+        pictures.append(overlay(item, surrogate, _SIDE))
+        legend = ["blue: for, orange: against; numbers as in the table"]
+        if _any_unsure(surrogate):
+            legend.append(f"{_UNSURE} behind a number: the interval contains 0")
+        facts.append([*legend, *_own(item, surrogate, report, _PICTURE_LINE)])
+    captions = [_folded(lines, _PICTURE_LINE) for lines in facts]
+    high, wide = item.instance.payload.shape[:2]
+    side = min(_TALLEST, max(_LOWEST, _PICTURE_WIDTH * high / wide))
+    below = 0.2 + 0.15 * max(map(len, captions))
+    width, height = (_PICTURE_WIDTH + _GAP) * len(captions) + _GAP, side + below + 0.4
+    figure = Figure(figsize=(width, height))
+    for n, (title, pixels, lines) in enumerate(zip(titles, pictures, captions, strict=True)):
+        left = (_GAP + n * (_PICTURE_WIDTH + _GAP)) / width
+        box = (left, below / height, _PICTURE_WIDTH / width, side / height)
+        axis = figure.add_axes(box)
         axis.imshow(pixels, interpolation="nearest")
-        _number(axis, surrogate, pixels.shape[0] / item.instance.payload.shape[0])
-        score = words.number(surrogate.model_prediction)
-        title = axis.set_title(_short(f"{surrogate.label}   {score}", 44), fontsize=10)
-        caption = axis.set_xlabel(
-            "blue: for, orange: against; numbers as in the table\n"
-            + textwrap.fill(words.fidelity_words(surrogate), 52),
-            fontsize=8,
-            color="0.35",
-        )
-        _literal(title, caption)
-    for axis in axes:
-        axis.set_xticks([])
-        axis.set_yticks([])
-        axis.spines[:].set_visible(False)
+        axis.set_axis_off()
+        if n:
+            _number(axis, surrogates[n - 1], pixels.shape[0] / high)
+        _literal(
+            axis.set_title(_short(title, 44), fontsize=10),
+            figure.text(left, (below - 0.1) / height, "\n".join(lines), va="top", fontsize=7.5,
+                        color="0.35", linespacing=1.25),
+        )  # fmt: skip
     return figure
+
+
+def _any_unsure(surrogate: Surrogate) -> bool:
+    return any(words.unsure(part) for part in surrogate.attributions[:_NUMBERED])
 
 
 def _number(axis: Any, surrogate: Surrogate, factor: float) -> None:
@@ -140,7 +227,7 @@ def _number(axis: Any, surrogate: Surrogate, factor: float) -> None:
             axis.text(
                 (x + 0.5) * factor,
                 (y + 0.5) * factor,
-                str(part.index),
+                f"{part.index}{_UNSURE if words.unsure(part) else ''}",
                 color="white",
                 fontsize=8,
                 ha="center",

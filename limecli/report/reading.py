@@ -14,7 +14,7 @@ from typing import Any, NoReturn, cast
 from limecli.errors import ReportError
 from limecli.report.json import SCHEMA_VERSION
 from limecli.report.schema import REPORT_SCHEMA
-from limecli.types import LimeSettings
+from limecli.types import Kind, LimeSettings
 
 _DIGITS = 18  # of a whole number that still fits 64 bits
 _NO_REPORT = "give a report as limecli writes it: limecli tabular|image|text ... -o report.json"
@@ -35,9 +35,26 @@ class Recorded:
     explanations: tuple[Mapping[str, Any], ...]
 
     @property
+    def kind(self) -> Kind:
+        """What it explains."""
+        return cast("Kind", self.settings["kind"])
+
+    @property
     def explained(self) -> tuple[Mapping[str, Any], ...]:
         """The explanations that hold numbers."""
         return tuple(item for item in self.explanations if item["status"] == "ok")
+
+    @property
+    def older(self) -> bool:
+        """Whether it is of before explanations had intervals, flips and real rows."""
+        return bool(self.explained) and all("sampler" not in item for item in self.explained)
+
+    def word(self, key: str) -> str | None:
+        """A setting that is a string, or not there. Raises ReportError for another."""
+        value = self.settings.get(key)
+        if value is not None and not isinstance(value, str):
+            self.refuse(f"settings.{key} is {str(value)[:40]!r}")
+        return value
 
     def refuse(self, what: str) -> NoReturn:
         """Raise ReportError for something in the report that limecli never writes."""
@@ -144,13 +161,12 @@ def _fault(content: Any) -> str | None:
 
 
 _WORDS = {
-    "sampler": ("lime",),
     "distance_metric": ("euclidean", "cosine", "manhattan"),
     "feature_selection": ("none", "forward_selection", "highest_weights", "lasso_path", "auto"),
     "discretizer": ("quartile", "decile", "entropy", "none"),
 }
 _RANGES: dict[str, tuple[float, float]] = {
-    "num_samples": (10, 10_000_000),
+    "num_samples": (10, 20_000_000),  # whole blocks may be more than were asked for
     "num_features": (1, 2**31),
     "kernel_width": (1e-6, 1e6),
     "seed": (0, 2**32 - 1),
@@ -158,28 +174,36 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_memory": (1, 2**60),
     "top_labels": (1, 2**31),
     "num_segments": (2, 2**31),
+    "settle": (1, 2**31),
+    "max_samples": (10, 10_000_000),
+    "tie_tolerance": (0, 1),
+    "flips": (0, 20),
+    "flip_threshold": (-math.inf, math.inf),
 }
-_TRUTHS = ("sample_around_instance", "char_level", "bow")
-_TEXTS = ("segmentation", "split_expression", "mask_string")
+_FRACTIONS = ("kernel_width", "tie_tolerance", "flip_threshold")
+_TRUTHS = ("sample_around_instance", "char_level", "bow", "auto_width", "control_variate")
+_NOT_TAKEN = {"labels", "not_exact"}  # the latter is only a remark
 _COLOR = re.compile("mean|#[0-9a-f]{6}")
 
 
-def recorded_settings(report: Recorded, engine: str | None = None) -> LimeSettings:
-    """The settings that a report was made with, for `engine` when one is given; labels left out.
+def recorded_settings(report: Recorded) -> LimeSettings:
+    """The settings that a report was made with; labels left out.
 
     Keys that this limecli does not know are passed over, missing ones have their defaults. Raises
     ReportError for a value that no option of the command line could have given.
     """
     content = report.settings
     values: dict[str, Any] = {}
-    for key in {item.name for item in fields(LimeSettings)} - {"labels"}:
+    for key in {item.name for item in fields(LimeSettings)} - _NOT_TAKEN:
         value = content.get(key)
         if value is not None and not _fits(key, value):
             report.refuse(f"settings.{key} is {str(value)[:40]!r}")
         if value is not None or key == "num_features":
-            values[key] = value
-    values["kernel_width"] = float(content["kernel_width"])
-    return LimeSettings(**{**values, "engine": engine or cast("str", content["engine"])})
+            values[key] = tuple(value) if isinstance(value, list) else value
+    for key in _FRACTIONS:
+        if key in values:
+            values[key] = float(values[key])
+    return LimeSettings(**values)
 
 
 def _fits(key: str, value: Any) -> bool:
@@ -187,11 +211,13 @@ def _fits(key: str, value: Any) -> bool:
         return value in _WORDS[key]
     if key in _RANGES:
         low, high = _RANGES[key]
-        whole = isinstance(value, int) or key == "kernel_width"
+        whole = isinstance(value, int) or key in _FRACTIONS
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return whole and number and low <= value <= high
     if key in _TRUTHS:
         return isinstance(value, bool)
+    if key == "immutable":
+        return isinstance(value, list) and all(isinstance(name, str) for name in value)
     if key == "hide_color":
         return isinstance(value, str) and _COLOR.fullmatch(value) is not None
     return isinstance(value, str) and (key != "split_expression" or value != "")

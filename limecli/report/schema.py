@@ -14,6 +14,7 @@ _NUMBER = {"type": "number"}
 _NUMBER_OR_NULL = {"type": ["number", "null"]}
 _STRING_OR_NULL = {"type": ["string", "null"]}
 _PROBABILITY_OR_NULL = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+_COUNT_OR_NULL = {"type": ["integer", "null"], "minimum": 0}
 _VALUE = {"type": ["string", "number", "boolean", "null"]}
 
 
@@ -30,6 +31,10 @@ def _array(items: Any) -> dict[str, Any]:
     return {"type": "array", "items": items}
 
 
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
 _ATTRIBUTION = _object(
     {
         "feature": _STRING,
@@ -44,30 +49,49 @@ _ATTRIBUTION = _object(
         "rank": {"type": "integer", "minimum": 1},
     },
     {
+        "ranks": _or_null(
+            {
+                "type": "array",
+                "items": {"type": "integer", "minimum": 1},
+                "minItems": 2,
+                "maxItems": 2,
+            }
+        ),
         "positions": _array({"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2}),
         "area": {"type": "number", "minimum": 0, "maximum": 1},
         "centroid": {"type": "array", "items": _NUMBER, "minItems": 2, "maxItems": 2},
     },
 )
 
-_FLIP = _object({
-    "to": _STRING,
-    "changes": _array(_object({"feature": _STRING, "from": _VALUE, "to": _VALUE})),
-})  # fmt: skip
+_CHANGE = _object({"feature": _STRING, "from": _VALUE, "to": _VALUE}, {"index": _COUNT})
+_FLIP = _object(
+    {"to": _STRING, "changes": _array(_CHANGE)}, {"index": _COUNT, "value": _NUMBER}
+)  # fmt: skip
 
-_LABEL = _object({
-    "label": _STRING,
-    "index": _COUNT,
-    "intercept": _NUMBER,
-    "local_prediction": _NUMBER,
-    "model_prediction": _NUMBER,
-    "fidelity": _NUMBER_OR_NULL,
-    "r2_fit": _NUMBER_OR_NULL,
-    "stability": _NUMBER_OR_NULL,
-    "settled": {"type": ["boolean", "null"]},
-    "attributions": _array(_ATTRIBUTION),
-    "flips": {"anyOf": [_array(_FLIP), {"type": "null"}]},
-})  # fmt: skip
+_LABEL = _object(
+    {
+        "label": _STRING,
+        "index": _COUNT,
+        "intercept": _NUMBER,
+        "local_prediction": _NUMBER,
+        "model_prediction": _NUMBER,
+        "fidelity": _NUMBER_OR_NULL,
+        "r2_fit": _NUMBER_OR_NULL,
+        "stability": _NUMBER_OR_NULL,
+        "settled": {"type": ["boolean", "null"]},
+        "attributions": _array(_ATTRIBUTION),
+        "flips": _or_null(_array(_FLIP)),
+    },
+    {
+        "interval": _STRING_OR_NULL,
+        "no_interval": _STRING_OR_NULL,
+        "fidelity_rows": _NUMBER_OR_NULL,
+        "cell": _or_null(_object({"rows": _COUNT, "low": _NUMBER_OR_NULL,
+                                  "high": _NUMBER_OR_NULL})),
+        "flip_samples": _COUNT_OR_NULL,
+        "repeats": _or_null(_object({"runs": _COUNT, "jaccard": _NUMBER})),
+    },
+)  # fmt: skip
 
 _EXPLAINED = _object(
     {
@@ -80,6 +104,13 @@ _EXPLAINED = _object(
         "labels": _array(_LABEL),
     },
     {
+        "sampler": _STRING_OR_NULL,
+        "weight_calls": _COUNT_OR_NULL,
+        "locality": _or_null(
+            _object({"shared": _NUMBER, "of": _COUNT, "toward_mean": _NUMBER_OR_NULL})
+        ),
+        "real_rows": _COUNT_OR_NULL,
+        "caveats": _array(_STRING),
         "segmentation": _object({"algorithm": _STRING, "count": _COUNT, "map": _STRING}),
     },
 )
@@ -106,22 +137,21 @@ REPORT_SCHEMA: dict[str, Any] = {
         }),
         "model": _object({
             "path": _STRING,
-            "sha256": {"anyOf": [_SHA256, {"type": "null"}]},
+            "sha256": _or_null(_SHA256),
             "format": _STRING,
             "estimator": _STRING,
             "task": {"enum": ["classification", "regression"]},
-            "class_names": {"anyOf": [_array(_STRING), {"type": "null"}]},
-            "feature_names": {"anyOf": [_array(_STRING), {"type": "null"}]},
+            "class_names": _or_null(_array(_STRING)),
+            "feature_names": _or_null(_array(_STRING)),
         }),
-        "background": {"anyOf": [
-            {"type": "null"},
+        "background": _or_null(
             _object({
                 "source": {"enum": ["file", "sidecar", "model", "rows"]},
                 "path": _STRING_OR_NULL,
-                "sha256": {"anyOf": [_SHA256, {"type": "null"}]},
+                "sha256": _or_null(_SHA256),
                 "rows": {"type": ["integer", "null"], "minimum": 1},
             }),
-        ]},
+        ),
         "settings": _object({
             "kind": {"enum": ["tabular", "image", "text"]},
             "engine": _STRING,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from limecli.report import words
+from limecli.report import caveats, words
 from limecli.report.words import clean
 from limecli.types import Attribution, Explanation, Report, Skipped, Surrogate
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 FOR, AGAINST = "#5b9dff", "#ff9433"  # blue and orange: told apart by every kind of colour vision
-_HALF = 16  # characters of the longest bar, each side
+_HALF, _LEAST_HALF = 16, 4  # characters of the longest bar, each side
+_WHOLE, _READABLE, _LEAST_LABEL = 48, 24, 8  # characters of a label that wishes for more
 _TOP_SUPERPIXELS = 12
 _PREVIEW_COLUMNS = 64
 
@@ -37,9 +39,6 @@ class TerminalFormat:
 
 def show(report: Report, console: Console) -> None:
     """Print a report; on a terminal long superpixel tables are cut, elsewhere nothing is."""
-    from rich.padding import Padding
-    from rich.text import Text
-
     limit = console.width if console.file.isatty() else None
     for i, item in enumerate(report.explanations):
         if i:
@@ -48,10 +47,21 @@ def show(report: Report, console: Console) -> None:
             console.print(_plain(f" {item.id}   skipped: {item.reason}"), soft_wrap=True)
             continue
         for part, indent in _parts(item, report, console, limit):
-            if limit is None:
-                console.print(Text(" " * indent) + part, soft_wrap=True)
-            else:  # folded lines keep the indent
-                console.print(Padding(part, (0, 0, 0, indent)))
+            _print(part, indent, console, limit)
+    if len(report.explanations) > 1:
+        console.print()
+    for line in caveats.footer(report):
+        _print(_plain(line, "dim"), 2, console, limit)
+
+
+def _print(part: Text, indent: int, console: Console, limit: int | None) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    if limit is None:
+        console.print(Text(" " * indent) + part, soft_wrap=True)
+    else:  # folded lines keep the indent
+        console.print(Padding(part, (0, 0, 0, indent)))
 
 
 def _plain(text: str, style: str = "") -> Text:
@@ -64,6 +74,7 @@ def _parts(
     item: Explanation, report: Report, console: Console, limit: int | None
 ) -> list[tuple[Text, int]]:
     """What to print of an explanation, and how far to indent it."""
+    width = caveats.WIDTH if limit is None else min(limit - 2, caveats.WIDTH)
     parts = [(_head(item, report, limit), 0)]
     for surrogate in item.surrogates:
         if item.instance.kind == "text":
@@ -71,8 +82,9 @@ def _parts(
         if item.instance.kind == "image" and limit is not None and _many_colours(console):
             parts.append((_preview(item, surrogate, console), 0))
         parts.append((_attributions(item, surrogate, report, limit), 0))
-        parts += [(_plain(line, "dim"), 2) for line in words.verdict(surrogate, report)]
-    parts += [(_plain(line, "dim"), 2) for line in words.basis(item, report)]
+        lines = caveats.verdict(item, surrogate, report, width)
+        parts += [(_plain(line, "dim"), 2) for line in lines]
+    parts += [(_plain(line, "dim"), 2) for line in caveats.basis(item, report, width)]
     return parts
 
 
@@ -125,29 +137,21 @@ def _attributions(
     """The weights as a table with bars. With a `limit`, no wider than that many characters."""
     from rich.text import Text
 
-    kind = item.instance.kind
     shown = surrogate.attributions
-    if limit is not None and kind == "image":
+    if limit is not None and item.instance.kind == "image":
         shown = shown[:_TOP_SUPERPIXELS]
     hidden = len(surrogate.attributions) - len(shown)
-    largest = max((abs(part.weight) for part in shown), default=0.0)
-    heads = {"tabular": ["value"], "text": ["at"], "image": ["area", "centre (y, x)"]}[kind]
-    most = 10_000 if limit is None else max(10, limit // 4)
-    columns = [
-        [head, *(_cut(clean(row[n]), most) for row in [_details(part, kind) for part in shown])]
-        for n, head in enumerate(heads)
-    ]
-    columns.append(["weight", *(words.weight(part.weight, largest) for part in shown)])
     labels = [
-        words.question(surrogate, report),
-        *(part.condition or part.feature for part in shown),
+        clean(label)
+        for label in (
+            words.question(surrogate, report),
+            *(part.condition or part.feature for part in shown),
+        )
     ]
-    labels = [clean(label) for label in labels]
-    taken = sum(max(map(_width, column)) + 2 for column in columns) + 4
-    half = _HALF
+    widest = max(map(_width, labels))
+    columns, half = _arranged(_layouts(item, surrogate, shown, limit), widest, limit)
     if limit is not None:
-        half = max(4, min(_HALF, (limit - taken - max(map(_width, labels)) - 5) // 2))
-        labels = [_cut(label, max(12, limit - taken - 2 * half - 5)) for label in labels]
+        labels = [_cut(label, limit - _taken(columns) - 2 * half) for label in labels]
     front = [
         "  ".join(cells)
         for cells in zip(
@@ -160,9 +164,10 @@ def _attributions(
     head = f"  {front[0]}  {against.rjust(half)}│{speaks_for}"
     text.append(f"{head}\n", style="bold")
     text.append(rule, style="dim")
+    largest = words.largest_weight(shown)
     for line, part in zip(front[1:], shown, strict=True):
         text.append(f"  {line}  ")
-        text.append_text(_bar(part.weight, largest, half))
+        text.append_text(_bar(part, largest, half))
         text.append("\n")
     if not shown:
         text.append("  no feature has a weight\n")
@@ -171,6 +176,54 @@ def _attributions(
     text.append(rule, style="dim")
     text.rstrip()
     return text
+
+
+def _layouts(
+    item: Explanation, surrogate: Surrogate, shown: tuple[Attribution, ...], limit: int | None
+) -> Iterator[list[list[str]]]:
+    """The columns between label and bars, header first: all that is known, then less and less."""
+    kind, largest = item.instance.kind, words.largest_weight(shown)
+    heads = {"tabular": ["value"], "text": ["at"], "image": ["area", "centre (y, x)"]}[kind]
+    most = 10_000 if limit is None else max(10, limit // 4)
+    rows = [_details(part, kind) for part in shown]
+    details = [[head, *(_cut(clean(row[n]), most) for row in rows)] for n, head in enumerate(heads)]
+    weights = [["weight", *(words.weight(part.weight, largest) for part in shown)]]
+    wide: list[list[str]] = []
+    narrow: list[list[str]] = []
+    if surrogate.interval or surrogate.no_interval:
+        intervals = [words.interval(part, surrogate, largest) for part in shown]
+        wide = [["95% interval", *intervals]]
+        narrow = [["95% ±", *(words.margin(part, surrogate, largest) for part in shown)]]
+    ranks: list[list[str]] = []
+    if words.tied(surrogate):
+        ranks = [["rank", *(words.rank(part) for part in shown)]]
+    yield [*details, *weights, *wide, *ranks]
+    yield [*details, *weights, *narrow, *ranks]
+    yield [*weights, *narrow, *ranks]
+    yield [*weights, *narrow]
+    yield weights
+
+
+def _arranged(
+    layouts: Iterator[list[list[str]]], widest: int, limit: int | None
+) -> tuple[list[list[str]], int]:
+    """The first layout with room for labels, and how many characters the longest bar has."""
+    choices = list(layouts)
+    if limit is None:
+        return choices[0], _HALF
+    rooms = [limit - _taken(columns) - 2 * _LEAST_HALF for columns in choices]
+    # A label is cut before an interval goes, but an interval is shortened before a label is cut.
+    for least, offered in ((_WHOLE, 2), (_READABLE, len(choices)), (_LEAST_LABEL, len(choices))):
+        for columns, room in zip(choices[:offered], rooms[:offered], strict=True):
+            if room >= min(least, widest):
+                half = _LEAST_HALF + (room - widest) // 2
+                return columns, max(_LEAST_HALF, min(_HALF, half))
+    return choices[-1], _LEAST_HALF
+
+
+def _taken(columns: list[list[str]]) -> int:
+    """Characters of a line besides its label and its bars."""
+    return sum(max(map(_width, column)) + 2 for column in columns) + 5
 
 
 def _cut(text: str, width: int) -> str:
@@ -189,31 +242,35 @@ def _details(part: Attribution, kind: str) -> list[str]:
     return [f"{part.area or 0:.1%}", f"{y:.0f}, {x:.0f}"]
 
 
-def _bar(weight: float, largest: float, half: int) -> Text:
+def _bar(part: Attribution, largest: float, half: int) -> Text:
+    """A bar to the side that the weight speaks for; of light shade where its sign is not sure."""
     from rich.text import Text
 
+    weight = part.weight
     if largest < words.NOISE:
         return Text.assemble(" " * half, "│")
-    blocks = "█" * max(round(abs(weight) / largest * half), 1 if weight else 0)
+    block = caveats.UNSURE if words.unsure(part) else "█"
+    blocks = block * max(round(abs(weight) / largest * half), 1 if weight else 0)
     if weight < 0:
         return Text.assemble((blocks.rjust(half), AGAINST), "│")
     return Text.assemble(" " * half, "│", (blocks, FOR))
 
 
 def _highlighted(item: Explanation, surrogate: Surrogate) -> Text:
-    """The text itself: words for the label on blue, against it on orange, stronger when heavier."""
+    """The text itself: words for the label on blue, against it on orange, stronger when heavier
+    and sure.
+    """
     from rich.text import Text
 
     payload: str = item.instance.payload
-    weights = {
-        span: part.weight for part in surrogate.attributions for span in part.positions or ()
-    }
-    largest = max((abs(value) for value in weights.values()), default=0.0) or 1.0
+    parts = {span: part for part in surrogate.attributions for span in part.positions or ()}
+    largest = words.largest_weight(surrogate.attributions) or 1.0
     text, end = Text(), 0
-    for (start, stop), value in sorted(weights.items()):
+    for (start, stop), part in sorted(parts.items(), key=lambda found: found[0]):
         text.append(_clean_lines(payload[end:start]))
-        strong = "bold reverse" if abs(value) > largest / 2 else "underline"
-        style = f"{FOR if value > 0 else AGAINST} {strong}"
+        strong = abs(part.weight) > largest / 2 and not words.unsure(part)
+        color = FOR if part.weight > 0 else AGAINST
+        style = f"{color} {'bold reverse' if strong else 'underline'}"
         text.append(_clean_lines(payload[start:stop]), style=style)
         end = stop
     text.append(_clean_lines(payload[end:]))

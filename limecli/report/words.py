@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from limecli.types import Attribution, Explanation, Report, Surrogate
+from limecli.types import Attribution, Explanation, Flip, Report, Surrogate, Value
 
 _JOINERS = "\u200c\u200d"  # part of emoji and of Persian and Indic words; they steer nothing
 NOISE = 1e-12  # weights below it are rounding, of a model that answers always the same
@@ -18,18 +18,53 @@ def clean(text: str) -> str:
     )
 
 
+def measured(surrogate: Surrogate) -> float | None:
+    """The R² to judge by: held out where measured, else in the sample it was fitted to."""
+    return surrogate.r2_fit if surrogate.fidelity is None else surrogate.fidelity
+
+
+def r2(value: float) -> str:
+    """R² with two digits; below 0 it may be anything."""
+    return "below -10" if value < -10 else f"{round(value, 2) + 0.0:.2f}"
+
+
+def fidelity_word(surrogate: Surrogate) -> str:
+    """good, fair, low, or undefined."""
+    value = measured(surrogate)
+    if value is None:
+        return "undefined"
+    rounded = round(value, 2)  # the word must fit the number shown
+    return "good" if rounded >= 0.7 else "fair" if rounded >= 0.3 else "low"
+
+
 def fidelity_words(surrogate: Surrogate) -> str:
     """R² with the word for it: held out where measured, else in the sample it was fitted to."""
-    held_out = surrogate.fidelity is not None
-    exact = surrogate.fidelity if held_out else surrogate.r2_fit
-    r2 = None if exact is None else round(exact, 2)  # the word must fit the number shown
-    if r2 is None:
-        return "fidelity undefined: the model answers the same for every sample"
-    word = "good" if r2 >= 0.7 else "fair" if r2 >= 0.3 else "low"
-    text = f"fidelity R² {r2:.2f} {word} ({'held out' if held_out else 'in sample'})"
+    value, word = measured(surrogate), fidelity_word(surrogate)
+    if value is None:
+        return _no_fidelity(surrogate)
+    where = "in sample" if surrogate.fidelity is None else "held out"
+    text = f"fidelity R² {r2(value)} {word} ({where})"
     if word == "low":
         text += ": this surrogate does not describe the model here"
     return text
+
+
+def _no_fidelity(surrogate: Surrogate) -> str:
+    if largest_weight(surrogate.attributions) > NOISE:
+        return "fidelity not measured"
+    why = surrogate.no_interval or "the model answers the same for every sample"
+    return f"fidelity undefined: {why}"
+
+
+def other_fidelities(item: Explanation, surrogate: Surrogate) -> str:
+    """R² in sample and on real rows, to stand beside the one held out; may be empty."""
+    parts = []
+    if surrogate.fidelity is not None and surrogate.r2_fit is not None:
+        parts.append(f"in sample {r2(surrogate.r2_fit)}")
+    if surrogate.fidelity_rows is not None:
+        count = f"{item.real_rows:,} " if item.real_rows is not None else ""
+        parts.append(f"on {count}real rows {r2(surrogate.fidelity_rows)}")
+    return f"R² {' · '.join(parts)}" if parts else ""
 
 
 def number(value: float) -> str:
@@ -43,14 +78,60 @@ def number(value: float) -> str:
     )
 
 
-def weight(value: float, largest: float) -> str:
-    """A signed weight with decimals that suit the largest one shown beside it."""
+def weight(value: float, largest: float, sign: str = "+") -> str:
+    """A weight with decimals that suit the largest one shown beside it.
+
+    `sign` "+" writes the sign always, "-" that of negative numbers only.
+    """
     if largest < NOISE:
         return "0"
     if 1e-2 <= largest < 1e4:
         decimals = 3 if largest < 10 else 2 if largest < 100 else 1
-        return f"{value:+.{decimals}f}"
-    return f"{value:+.2e}"
+        return f"{value:{sign}.{decimals}f}"
+    return f"{value:{sign}.2e}"
+
+
+def largest_weight(parts: tuple[Attribution, ...]) -> float:
+    """The largest |weight| of those shown; 0 when there is none."""
+    return max((abs(part.weight) for part in parts), default=0.0)
+
+
+def interval(part: Attribution, surrogate: Surrogate, largest: float) -> str:
+    """The 95 % interval with the decimals of the weights, "exact", or "-" where there is none."""
+    if surrogate.interval == "exact":
+        return "exact"
+    if part.low is None or part.high is None:
+        return "-"
+    return f"{weight(part.low, largest, '-')} to {weight(part.high, largest, '-')}"
+
+
+def margin(part: Attribution, surrogate: Surrogate, largest: float) -> str:
+    """As `interval`, in less room: how far its farther end lies from the weight."""
+    if surrogate.interval == "exact" or part.low is None or part.high is None:
+        return interval(part, surrogate, largest)
+    return weight(max(part.high - part.weight, part.weight - part.low), largest, "-")
+
+
+def unsure(part: Attribution) -> bool:
+    """Whether the interval holds both signs."""
+    return (
+        part.low is not None
+        and part.high is not None
+        and part.low <= 0 <= part.high
+        and part.low < part.high
+    )
+
+
+def rank(part: Attribution) -> str:
+    """The rank, or the first and last of those that the intervals do not tell apart."""
+    first, last = part.ranks or (part.rank, part.rank)
+    return str(part.rank) if first == last else f"{first}-{last}"
+
+
+def tied(surrogate: Surrogate) -> list[str]:
+    """The groups of ranks whose order is not supported, each once: ["2-4", "6-7"]."""
+    groups = {part.ranks for part in surrogate.attributions if part.ranks}
+    return [f"{first}-{last}" for first, last in sorted(groups) if first != last]
 
 
 def cell(part: Attribution) -> str:
@@ -58,7 +139,29 @@ def cell(part: Attribution) -> str:
     value = part.value
     if value is None or part.condition == f"{part.feature} = {value}":
         return "-"
+    return shown(value)
+
+
+def shown(value: Value) -> str:
+    """A value out of a file or a flip; "missing" for none."""
+    if value is None:
+        return "missing"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def changes(flip: Flip, kind: str) -> str:
+    """What a flip changes: 'bill length 38.1 -> 46.2', or 'without "win", "prize"'."""
+    if kind == "text":
+        return "without " + ", ".join(f'"{change.feature}"' for change in flip.changes)
+    if kind == "image":
+        return "without " + ", ".join(change.feature for change in flip.changes)
+    parts = []
+    for change in flip.changes:
+        before, after = shown(change.before), shown(change.after)
+        if before == after:  # six digits do not tell them apart
+            before, after = str(change.before), str(change.after)
+        parts.append(f"{change.feature} {before} -> {after}")
+    return ", ".join(parts)
 
 
 def title(item: Explanation, report: Report) -> str:
@@ -85,27 +188,8 @@ def question(surrogate: Surrogate, report: Report) -> str:
     return f"why {surrogate.label}?"
 
 
-def verdict(surrogate: Surrogate, report: Report) -> list[str]:
-    """How far one label's weights can be trusted."""
-    local = prediction(surrogate.local_prediction, report)
-    model = prediction(surrogate.model_prediction, report)
-    lines = [fidelity_words(surrogate), f"surrogate {local}, model {model}"]
-    if len("   ".join(lines)) <= 76:
-        lines = ["   ".join(lines)]
-    if report.settings["kind"] == "tabular" and report.settings.get("discretizer") == "none":
-        lines.append("weights of number columns are per standard deviation of the background")
-    return lines
-
-
-def basis(item: Explanation, report: Report) -> list[str]:
-    """What an explanation rests on."""
-    settings, background = report.settings, report.background
-    lines = [
-        f"engine {settings['engine']}, sampler {settings['sampler']} · {item.model_calls} model"
-        f" calls · seed {settings['seed']}"
-    ]
-    if background is not None:
-        where = {"rows": f"the {background['rows']} rows of {background['path']}",
-                 "model": "recovered from the model"}  # fmt: skip
-        lines.append(f"background: {where.get(background['source'], background['path'])}")
-    return lines
+def outcome(flip: Flip, report: Report) -> str:
+    """What the model says after a flip: the class, or the target with its new value."""
+    if report.model["task"] == "regression":
+        return f"{flip.to} = {prediction(flip.value, report)}"
+    return flip.to

@@ -8,37 +8,53 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from limecli.surrogate.blocks import BlockedSamples, BlockedTarget
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from limecli.types import FloatArray
 
 
+_FOLDS = 8  # to measure fidelity by
+_MOST_GRAMS = 1 << 22  # numbers in their Gram matrices
+HIGHEST_ALPHA = 0.01  # lime's
 _BLOCK = 1 << 17  # numbers that are worked on at a time, to stay in the cache
 
 
 class WeightedSamples:
-    """Interpretable samples and their weights, ready for any number of fits.
+    """Interpretable samples and their weights, ready for any number of fits: `--sampler lime`.
 
     `z` is `[n_features, n]`, `weights` is `float[n]`. With S = sqrt(w) (z - mean) and r likewise,
     the normal equations of a ridge on the features J are (S_J S_J' + alpha I) beta = S_J r: every
     label, subset and alpha shares S S'. S itself, which may be eight times as large as z, is made
-    anew where it is needed, a block at a time.
+    anew where it is needed, a block at a time. `folds` are the same samples in parts to leave out,
+    None where there are too many features for that.
     """
 
     def __init__(self, z: NDArray[Any], weights: FloatArray) -> None:
         self.z, self.weights = z, weights
         self.n_features, self.n = z.shape
+        # With more features than samples S S' would be the larger of the two products.
+        self.is_wide = self.n_features > self.n
+        folded = not self.is_wide and _FOLDS * self.n_features**2 <= _MOST_GRAMS
+        self.folds = BlockedSamples(z, weights, _FOLDS) if folded else None
+        self._all = np.arange(self.n_features)
+        self._gram: FloatArray | None = None
+        self.means: FloatArray
+        if self.folds is not None:
+            self.total, self.means = self.folds.total, self.folds.means
+            self._gram = self.folds.gram
+            return
         self.total = float(weights.sum())
-        self._roots: FloatArray = np.sqrt(weights)
         sums = np.zeros(self.n_features)
         for part in self._parts():
             sums += z[:, part].astype(np.float64) @ weights[part]
-        self.means: FloatArray = sums / self.total
-        self._all = np.arange(self.n_features)
-        # With more features than samples S S' would be the larger of the two products.
-        self.is_wide = self.n_features > self.n
-        self._gram: FloatArray | None = None
+        self.means = sums / self.total
+
+    @cached_property
+    def _roots(self) -> FloatArray:
+        return np.sqrt(self.weights)
 
     def _parts(self) -> Iterator[slice]:
         step = max(_BLOCK // self.n_features, self.n_features)  # a Gram matrix is added each time
@@ -46,10 +62,16 @@ class WeightedSamples:
 
     def _scaled(self, features: Any, part: slice) -> FloatArray:
         """S for some features and samples."""
-        scaled = self.z[features, part].astype(np.float64)
+        scaled: FloatArray = self.z[features, part].astype(np.float64)
         scaled -= self.means[features, None]
         scaled *= self._roots[part]
         return scaled
+
+    def scaled(self, features: NDArray[np.intp], part: slice) -> FloatArray:
+        """S for some features and samples, `[k, m]`."""
+        if self.folds is not None:
+            return self.folds.scaled(features, part)
+        return self._scaled(features, part)
 
     def products(self, residuals: FloatArray) -> FloatArray:
         """S r, `float[n_features]`. The first call computes the Gram matrix on the way."""
@@ -110,13 +132,6 @@ class WeightedSamples:
         mean = float(self.weights @ outputs) / self.total
         return mean, self._roots * (outputs - mean)
 
-    def explained(self, features: NDArray[np.intp], coefficients: FloatArray) -> FloatArray:
-        """What a surrogate makes of r, `float[n]`."""
-        part: FloatArray = coefficients @ self.z[features].astype(np.float64)
-        part -= coefficients @ self.means[features]
-        part *= self._roots
-        return part
-
     @cached_property
     def rows(self) -> FloatArray:
         """Samples as lime holds them, `float[n, n_features]`, for scikit-learn's own fits."""
@@ -139,21 +154,26 @@ class Target:
 
     def __init__(self, samples: WeightedSamples, outputs: FloatArray) -> None:
         self.samples, self.outputs = samples, outputs
-        self.mean, self._residuals = samples.residuals(outputs)
-        self.total_squares = float(self._residuals @ self._residuals)
-        self.products = samples.products(self._residuals)
+        self.blocked = None
+        if samples.folds is not None:
+            self.blocked = blocked = BlockedTarget(samples.folds, outputs)
+            self.mean, self.total_squares = blocked.mean, blocked.total_squares
+            self.residuals = blocked.residuals.reshape(-1)[: samples.n]
+            self.products = blocked.products.sum(axis=0)
+            return
+        self.mean, self.residuals = samples.residuals(outputs)
+        self.total_squares = float(self.residuals @ self.residuals)
+        self.products = samples.products(self.residuals)
+
+    @cached_property
+    def on_all(self) -> FloatArray:
+        """Coefficients on all features that lime chooses the highest of."""
+        return self.ridge(np.arange(self.samples.n_features), HIGHEST_ALPHA)[1]
 
     def ridge(self, features: NDArray[np.intp], alpha: float) -> tuple[float, FloatArray]:
         """Intercept and coefficients on some features; the intercept is not penalised."""
-        coefficients = self.samples.solve(features, alpha, self._residuals, self.products)
+        coefficients = self.samples.solve(features, alpha, self.residuals, self.products)
         return self.mean - float(self.samples.means[features] @ coefficients), coefficients
-
-    def r2(self, features: NDArray[np.intp], coefficients: FloatArray) -> float | None:
-        """Weighted R² of a fit; None where the outputs of all weighted samples are the same."""
-        if self.constant:
-            return None
-        left = self._residuals - self.samples.explained(features, coefficients)
-        return 1.0 - float(left @ left) / self.total_squares
 
     @cached_property
     def constant(self) -> bool:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limecli.surrogate.ridge import Target
+from limecli.surrogate.blocks import Moments
+from limecli.surrogate.ridge import HIGHEST_ALPHA, Target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 _TIE = 1e-10  # scores closer than this are told apart by rounding alone
 _SINGULAR = 1e-10  # a pivot below this share of its variance
 _CONSTANT = 1e-13  # a standard deviation below this share of the mean is rounding
-_HIGHEST_ALPHA = 0.01  # lime's
 
 
 def select(target: Target, first: FloatArray, method: str, k: int) -> NDArray[np.intp]:
@@ -40,8 +40,7 @@ def select(target: Target, first: FloatArray, method: str, k: int) -> NDArray[np
 def _highest(target: Target, first: FloatArray, k: int) -> NDArray[np.intp]:
     """The k largest |coefficient x z of the instance| of a ridge over all features."""
     d = target.samples.n_features
-    _, coefficients = target.ridge(np.arange(d), _HIGHEST_ALPHA)
-    sizes = np.abs(coefficients * first)
+    sizes = np.abs(target.on_all * first)
     order = np.argsort(-sizes, kind="stable")
     if k < d and sizes[order[k - 1]] - sizes[order[k]] <= _TIE * sizes[order[0]]:
         sizes = np.abs(_sklearn_coefficients(target) * first)
@@ -54,7 +53,7 @@ def _sklearn_coefficients(target: Target) -> FloatArray:
     from sklearn.linear_model import Ridge
 
     samples = target.samples
-    model = Ridge(alpha=_HIGHEST_ALPHA)
+    model = Ridge(alpha=HIGHEST_ALPHA)
     model.fit(samples.rows, target.outputs, sample_weight=samples.weights)
     found: FloatArray = model.coef_
     return found
@@ -123,9 +122,74 @@ def _lasso_path(target: Target, k: int) -> NDArray[np.intp]:
     centred = (z - np.average(z, axis=0, weights=weights)) * roots[:, None]
     answers = (outputs - np.average(outputs, weights=weights)) * roots
     _, _, path = lars_path(centred, answers, method="lasso")
-    features = np.arange(samples.n_features)
+    return _last_of_path(path, np.arange(samples.n_features), k)
+
+
+def choose(
+    moments: Moments, first: FloatArray, method: str, k: int, alpha: float
+) -> NDArray[np.intp] | list[NDArray[np.intp]]:
+    """The same choice for each of a stack of moments, `[sets, k]`, without asking scikit-learn how
+    lime would decide between equals: the first of them is taken. `alpha` is 0 where what is
+    estimated is the limit of many samples. A lasso path finds fewer or more: a list of sets.
+    """
+    sets, d = moments.products.shape
+    k = d if method == "none" else min(k, d)
+    if k == d and method != "lasso_path":
+        return np.tile(np.arange(d), (sets, 1))
+    if method == "forward_selection":
+        return _forward_stack(moments, k)
+    if method == "highest_weights":
+        sizes = np.abs(moments.ridge(HIGHEST_ALPHA if alpha > 0 else 0.0) * first)
+        return np.argsort(-sizes, axis=1, kind="stable")[:, :k]
+    return [_lasso_of(moments.only(place), k) for place in range(sets)]
+
+
+def _forward_stack(moments: Moments, k: int) -> NDArray[np.intp]:
+    """`_forward` for a stack."""
+    sets, d = moments.products.shape
+    v, b = np.einsum("sjj->sj", moments.gram).copy(), moments.products.copy()
+    least = np.where(moments.dead, np.inf, _SINGULAR * v)
+    chosen = np.empty((sets, k), np.intp)
+    factor = np.zeros((sets, k, d))
+    each, score = np.arange(sets), np.empty((sets, d))
+    free = np.ones((sets, d), np.bool_)
+    for step in range(k):
+        sound = free & (v > least)
+        score.fill(-1.0)
+        score[~free] = -2.0
+        np.divide(b * b, v, out=score, where=sound)
+        j = chosen[:, step] = score.argmax(axis=1)
+        free[each, j] = False
+        known = sound[each, j]
+        roots = np.sqrt(np.where(known, v[each, j], 1.0))[:, None]
+        column = moments.gram[each, j]
+        if step:
+            before = factor[:, :step]
+            column = column - np.matmul(before[each, :, j][:, None, :], before)[:, 0]
+        column = np.where(known[:, None], column / roots, 0.0)
+        factor[:, step] = column
+        b -= column * (b[each, j][:, None] / roots)
+        v -= column**2
+    return chosen
+
+
+def _lasso_of(moments: Moments, k: int) -> NDArray[np.intp]:
+    """`_lasso_path` of sums."""
+    from sklearn.linear_model import lars_path_gram
+
+    alive = np.flatnonzero(~moments.dead)
+    scale = float(np.sqrt(moments.squares)) or 1.0  # the path stops at absolute tolerances
+    gram = moments.gram[np.ix_(alive, alive)]
+    products = moments.products[alive] / scale
+    _, _, path = lars_path_gram(products, gram, n_samples=1, method="lasso")
+    return _last_of_path(path, alive, k)
+
+
+def _last_of_path(path: FloatArray, features: NDArray[np.intp], k: int) -> NDArray[np.intp]:
+    """Of the sets along a path, from its end, the first of at most k features."""
+    found = features
     for step in range(path.shape[1] - 1, 0, -1):
-        features = path[:, step].nonzero()[0]
-        if len(features) <= k:
+        found = features[path[:, step].nonzero()[0]]
+        if len(found) <= k:
             break
-    return features
+    return found

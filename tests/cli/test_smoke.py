@@ -89,9 +89,9 @@ def test_what_the_model_said_of_the_only_instance_is_kept(cli, kind, monkeypatch
 
     kept, explain = [], Run.explain
 
-    def spy(run, prepared, settings):
+    def spy(run, prepared, settings, keep):
         kept.extend(instance.outputs for instance in prepared.instances)
-        return explain(run, prepared, settings)
+        return explain(run, prepared, settings, keep)
 
     monkeypatch.setattr(Run, "explain", spy)
     what = {

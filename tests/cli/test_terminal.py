@@ -61,15 +61,17 @@ def test_no_escape_without_colour(terminal):
     assert "\x1b" not in terminal(*PICTURE, "-n", "100", "--color", "never", "--no-progress")
 
 
+@pytest.mark.parametrize("sampler", ["exact", "sobol"])
 @pytest.mark.parametrize("columns", [40, 60, 80, 120])
-def test_the_table_fits_the_terminal(terminal, columns):
+def test_the_table_fits_the_terminal(terminal, columns, sampler):
     shown = ESCAPES.sub("", terminal("tabular", SAMPLES / "penguins.pkl",
-                                     SAMPLES / "penguin.csv", "-n", "100", "-q",
-                                     columns=columns))  # fmt: skip
+                                     SAMPLES / "penguin.csv", "-n", "500", "-q",
+                                     "--sampler", sampler, columns=columns))  # fmt: skip
     table = [line.rstrip("\r") for line in shown.split("\n") if "│" in line or "┼" in line]
     assert len(table) == 10
     assert max(map(len, table)) <= columns
     assert len({re.search("[│┼]", line).start() for line in table}) == 1  # one straight axis
+    assert ("exact" in table[2]) == (sampler == "exact")
 
 
 def test_progress_shows_after_a_second_and_goes_away(terminal, tmp_path):
@@ -81,9 +83,10 @@ def test_progress_shows_after_a_second_and_goes_away(terminal, tmp_path):
     joblib.dump(RandomForestClassifier(300, random_state=0).fit(x, y), tmp_path / "slow.joblib")
     x.to_csv(tmp_path / "x.csv", index=False)
     shown = terminal("tabular", tmp_path / "slow.joblib", tmp_path / "x.csv", "-r", "0",
-                     "-n", "200000", "--batch-size", "2000", "-k", "2")  # fmt: skip
+                     "-n", "200000", "--batch-size", "2000", "-k", "2",
+                     "--sampler", "lime")  # fmt: skip
     assert "model evaluations" in shown
-    assert re.search(r"\d+/200000.*/s", ESCAPES.sub("", shown))
+    assert re.search(r"\d+/20000\d.*/s", ESCAPES.sub("", shown))
     assert "model evaluations" not in ESCAPES.sub("", shown.rsplit("\x1b[2K", 1)[1])
 
 

@@ -39,7 +39,7 @@ def explained(cli):
     def run(*args):
         if args[0] == "tabular" and "-b" not in args:
             args = (*args, "-b", args[2])  # ROWS are the training data: nothing is recovered
-        result = cli(*args, "--json")
+        result = cli(*args, "--json", *([] if "--sampler" in args else ["--sampler", "lime"]))
         assert result.code == 0, result.stderr
         report = json.loads(result.stdout)
         return report["explanations"][0], report

@@ -23,100 +23,9 @@ from limecli.report.json import JsonFormat
 from limecli.report.png import PngFormat, overlay
 from limecli.report.schema import REPORT_SCHEMA
 from limecli.report.terminal import TerminalFormat
-from limecli.types import (
-    Attribution,
-    Explanation,
-    Instance,
-    Report,
-    Score,
-    Segmentation,
-    Skipped,
-    Surrogate,
-)
+from tests.report.made import EXACT, SAMPLED, TABULAR, TEXT, picture
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-SHA = "0" * 64
-
-
-def attribution(rank, feature, weight, **own):
-    return Attribution(feature=feature, index=rank - 1, weight=weight, rank=rank,
-                       **{"condition": None, "value": None, **own})  # fmt: skip
-
-
-def surrogate(*attributions, label="yes", r2=0.62):
-    return Surrogate(label, 1, 0.25, 0.91, 0.96, r2, attributions)
-
-
-def explanation(kind, payload, *surrogates, **own):
-    instance = Instance("60", 60, kind, payload, SHA, "input.file")
-    scores = (Score("yes", 1, 0.96), Score("no", 0, 0.04))
-    return Explanation(instance, scores, 5000, surrogates, **own)
-
-
-def report(kind, *items):
-    settings = {
-        "kind": kind, "engine": "lime", "sampler": "lime", "num_samples": 5000, "num_features": 10,
-        "kernel_width": 1.5, "distance_metric": "euclidean", "feature_selection": "auto",
-        "seed": 0, "requested": {},
-    }  # fmt: skip
-    background = {"source": "file", "path": "train.csv", "sha256": SHA, "rows": 150}
-    return Report(
-        provenance={"limecli": "0.1.0", "versions": {"lime": "0.2.0.1"}, "command": ["limecli"],
-                    "created": "2026-11-21T01:30:00Z", "wall_s": 0.41},
-        model={"path": "model.pkl", "name": "model.pkl", "sha256": SHA, "format": "pickle",
-               "estimator": "RandomForestClassifier", "task": "classification", "n_classes": 2,
-               "class_names": ["no", "yes"], "feature_names": ["age", "[bold]x[/bold]"]},
-        background=background if kind == "tabular" else None,
-        settings=settings,
-        explanations=items,
-    )  # fmt: skip
-
-
-TABULAR = report(
-    "tabular",
-    explanation(
-        "tabular",
-        None,
-        surrogate(
-            attribution(1, "age", 0.312, condition="37 < age <= 45", value=41),
-            attribution(2, "[bold]x[/bold]", -0.087, condition="[bold]x[/bold] = =1+1",
-                        value="=1+1"),
-            attribution(3, "evil\x1b[31m", 0.01, condition="evil\x1b[31m is missing"),
-        ),
-    ),
-    Skipped("61", 61, "column 'age' is empty"),
-)  # fmt: skip
-TEXT = report(
-    "text",
-    explanation(
-        "text",
-        "win a prize, win it now",
-        surrogate(
-            attribution(1, "win", 0.2, positions=((0, 3), (13, 16))),
-            attribution(2, "it", -0.05, positions=((17, 19),)),
-            r2=0.1,
-        ),
-    ),
-)
-
-
-def picture():
-    labels = np.zeros((20, 20), dtype=np.int64)
-    labels[:, 10:] = 1
-    pixels = np.full((20, 20, 3), 200, dtype=np.uint8)
-    return report(
-        "image",
-        explanation(
-            "image",
-            pixels,
-            surrogate(
-                attribution(1, "superpixel 0", 0.4, area=0.5, centroid=(9.5, 4.5)),
-                attribution(2, "superpixel 1", -0.2, area=0.5, centroid=(9.5, 14.5)),
-            ),
-            segmentation=Segmentation(labels, 2, "grid", {"num_segments": 2}),
-            image=pixels,
-        ),
-    )
 
 
 @pytest.mark.parametrize(
@@ -126,6 +35,9 @@ def picture():
         ("tabular.csv", CsvFormat().render(TABULAR)),
         ("tabular.txt", TerminalFormat().render(TABULAR)),
         ("text.json", JsonFormat().render(TEXT)),
+        ("sampled.csv", CsvFormat().render(SAMPLED)),
+        ("sampled.txt", TerminalFormat().render(SAMPLED)),
+        ("exact.txt", TerminalFormat().render(EXACT)),
         ("text.txt", TerminalFormat().render(TEXT)),
         ("image.csv", CsvFormat().render(picture())),
         ("image.txt", TerminalFormat().render(picture())),
@@ -137,7 +49,8 @@ def test_a_format_is_as_it_was(name, data):
     assert data.decode() == (GOLDEN / name).read_text()
 
 
-@pytest.mark.parametrize("made", [TABULAR, TEXT, picture()], ids=["tabular", "text", "image"])
+@pytest.mark.parametrize("made", [TABULAR, TEXT, picture(), SAMPLED, EXACT],
+                         ids=["tabular", "text", "image", "sampled", "exact"])  # fmt: skip
 def test_json_is_strict_and_follows_the_schema(made):
     content = json.loads(
         JsonFormat().render(made), parse_constant=lambda name: pytest.fail(f"{name} in JSON")

@@ -1,0 +1,201 @@
+"""The same instances explained otherwise: other seeds, widths, bins, backgrounds, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from statistics import fmean
+from typing import Any
+
+from limecli.cli.run import Explained, Prepared, Run, Subject
+from limecli.cli.subjects import Rows
+from limecli.errors import LimecliError
+from limecli.types import (
+    Explanation,
+    Instance,
+    LimeSettings,
+    Repeats,
+    Skipped,
+    Surrogate,
+    Variant,
+)
+
+_WIDTHS = (0.5, 2.0)  # times the width in force
+_BINS = ("quartile", "decile", "none")
+_SEEDS = 1 << 32
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What `--tune` settled on, and all that it tried, ready for a report."""
+
+    prepared: Prepared
+    settings: LimeSettings
+    table: tuple[dict[str, Any], ...]
+
+
+def repeated(
+    run: Run, prepared: Prepared, explained: Explained, settings: LimeSettings, runs: int
+) -> Explained:
+    """Each surrogate with `repeats`: what so many runs with other seeds have in common."""
+    others = [
+        _by_label(_again(run, prepared, replace(settings, seed=(settings.seed + i) % _SEEDS)))
+        for i in range(1, runs)
+    ]
+
+    def judged(instance: Instance, surrogate: Surrogate) -> Surrogate:
+        key = (instance.index, surrogate.index)
+        sets = [_features(surrogate), *(_features(other[key]) for other in others if key in other)]
+        pairs = [_jaccard(a, b) for a, b in combinations(sets, 2)]
+        return replace(surrogate, repeats=Repeats(len(sets), fmean(pairs)))
+
+    return _mapped(explained, judged)
+
+
+def _features(surrogate: Surrogate) -> frozenset[int]:
+    return frozenset(item.index for item in surrogate.attributions)
+
+
+def _jaccard(one: frozenset[int], other: frozenset[int]) -> float:
+    return len(one & other) / len(one | other) if one | other else 1.0
+
+
+def sensitive(
+    run: Run, subject: Subject, prepared: Prepared, explained: Explained, settings: LimeSettings
+) -> Explained:
+    """Each surrogate with `variants`, itself the first of them."""
+    width = explained.settings.kernel_width or 1.0
+    fixed = replace(settings, kernel_width=width, auto_width=None)
+    found = [("as explained", prepared, _by_label(explained))]
+    for factor in _WIDTHS:
+        name = f"kernel width {width * factor:.3g}"
+        wider = _again(run, prepared, replace(fixed, kernel_width=width * factor))
+        found.append((name, prepared, _by_label(wider)))
+    for name, other, its_run in _alternatives(run, subject, prepared):
+        again = replace(fixed, discretizer=other.own.get("discretizer", settings.discretizer))
+        found.append((name, other, _by_label(_again(its_run, other, again))))
+
+    def judged(instance: Instance, surrogate: Surrogate) -> Surrogate:
+        key = (instance.index, surrogate.index)
+        variants = tuple(
+            Variant(name, _effects(by_label[key], instance, other), by_label[key].fidelity)
+            for name, other, by_label in found
+            if key in by_label
+        )
+        return replace(surrogate, variants=variants)
+
+    return _mapped(explained, judged)
+
+
+def _effects(
+    surrogate: Surrogate, instance: Instance, prepared: Prepared
+) -> tuple[tuple[int, float], ...]:
+    """Weight times z: z is 1 in bins, and the scaled number without."""
+    effects = {item.index: item.weight for item in surrogate.attributions}
+    background = prepared.background
+    if background is not None and prepared.own.get("discretizer") == "none":
+        for j in effects:
+            column = background.columns[j]
+            if column.continuous:
+                effects[j] *= (float(instance.payload[j]) - column.mean) / column.scale
+    return tuple(sorted(effects.items(), key=lambda item: -abs(item[1])))
+
+
+def _alternatives(
+    run: Run, subject: Subject, prepared: Prepared
+) -> Iterator[tuple[str, Prepared, Run]]:
+    """A table seen against other bins and other backgrounds, as far as these can be made."""
+    if not isinstance(subject, Rows) or prepared.background is None:
+        return
+    own = prepared.own["discretizer"]
+    choices = [(f"bins: {name}", replace(subject, discretizer=name)) for name in _BINS
+               if name != own]  # fmt: skip
+    if prepared.background.source != "rows":
+        choices.append(("background: the rows of ROWS", replace(subject, background=subject.path)))
+    if prepared.background.source != "model":
+        choices.append(("background: the model's own", replace(subject, from_model=True)))
+    for name, choice in choices:
+        aside = run.aside()
+        try:
+            yield name, choice.prepare(aside), aside
+        except LimecliError:  # statistics hold one kind of bins, not every model has a background
+            continue
+
+
+def tuned(run: Run, subject: Subject, prepared: Prepared, settings: LimeSettings) -> Tuned:
+    """The bins and the kernel width of the best held-out R² on blocks kept for tuning.
+
+    Draws once for each kind of bins; R² is measured anew, on other blocks, when it is reported.
+    """
+    tries = [(prepared, run)]
+    for name, other, its_run in _alternatives(run, subject, prepared):
+        if name.startswith("bins"):
+            tries.append((other, its_run))
+    table: list[dict[str, Any]] = []
+    best: tuple[float, Prepared, LimeSettings] | None = None
+    for other, its_run in tries:
+        bins = other.own.get("discretizer", settings.discretizer)
+        auto = replace(settings, kernel_width=None, auto_width=True, discretizer=bins)
+        explained = _again(its_run, other, auto)
+        table += [
+            {
+                **({} if bins is None else {"discretizer": bins}),
+                "kernel_width": tried.kernel_width,
+                "r2": tried.r2,
+                "effective_samples": tried.effective,
+            }
+            for tried in explained.tried
+        ]
+        width = explained.settings.kernel_width
+        found = next((t.r2 for t in explained.tried if t.kernel_width == width), None)
+        r2 = float("-inf") if found is None else found
+        if best is None or r2 > best[0]:
+            best = r2, other, replace(auto, kernel_width=width)
+    if best is None:  # there is always the one that was asked for
+        return Tuned(prepared, settings, ())
+    _, chosen, with_width = best
+    if chosen is not prepared:  # the model was bound to the other columns
+        run.predictor = next(its_run for other, its_run in tries if other is chosen).predictor
+    return Tuned(chosen, with_width, tuple(table))
+
+
+def table_lines(table: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What was tried, for stderr."""
+    yield "tried, by held-out R² on samples kept for tuning:"
+    for row in table:
+        r2 = "undefined" if row["r2"] is None else f"{row['r2']:6.3f}"
+        bins = f"{row['discretizer']:<9}" if "discretizer" in row else ""
+        yield (
+            f"  {bins} kernel width {row['kernel_width']:<8.4g} R² {r2}"
+            f"   effective samples {row['effective_samples']:.0f}"
+        )
+
+
+def _again(run: Run, prepared: Prepared, settings: LimeSettings) -> Explained:
+    """Weights only, without a word, of what could be explained the first time."""
+    aside = run.aside()
+    aside.predictor = run.predictor
+    bare = replace(prepared, skipped=(), real=None)
+    return aside.explain(bare, replace(settings, flips=None))
+
+
+def _by_label(explained: Explained) -> dict[tuple[int, int], Surrogate]:
+    """Surrogates by instance and label."""
+    return {
+        (item.instance.index, surrogate.index): surrogate
+        for item in explained.results
+        if isinstance(item, Explanation)
+        for surrogate in item.surrogates
+    }
+
+
+def _mapped(explained: Explained, change: Callable[[Instance, Surrogate], Surrogate]) -> Explained:
+    results: list[Explanation | Skipped] = []
+    for item in explained.results:
+        if isinstance(item, Explanation):
+            made = tuple(change(item.instance, surrogate) for surrogate in item.surrogates)
+            results.append(replace(item, surrogates=made))
+        else:
+            results.append(item)
+    return replace(explained, results=tuple(results))

@@ -1,0 +1,262 @@
+"""How rows of a table become weights: lime's own draw and fit, or Sobol's, or neither (`exact`).
+
+A design draws neighborhoods, whose row 0 is the place of the row to explain, and makes of one a
+function that fits a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from limecli.explainers.conditions import seeded
+from limecli.neighborhood.kernel import binary_distances, distances_to_first, kernel
+from limecli.neighborhood.lime_stream import TabularDraws, draw_bins, draw_normals
+from limecli.neighborhood.sobol import SobolPlan, draw_sobol
+from limecli.neighborhood.tabular_space import TabularSpace
+from limecli.surrogate.blocks import BlockedSamples
+from limecli.surrogate.fidelity import held_out_r2
+from limecli.surrogate.fit import Fit, fit, fit_replicates
+from limecli.surrogate.ridge import WeightedSamples
+from limecli.types import Column, LimeSettings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from limecli.types import FloatArray, IntArray
+
+_FOLDS = 8  # of lime's draws: what held-out fidelity leaves out in turn
+
+Fitter = Callable[[int, "FloatArray"], Fit]
+"""Label and its outputs, `float[1 + n]`, that of the row itself first -> its surrogate."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row to explain: numbers and codes as the model takes them, and the bins that they lie in
+    (None without bins), both `[n_features]`.
+    """
+
+    payload: FloatArray
+    codes: IntArray | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Draws as one row sees them: z as `[n_features, 1 + n]`, weights, and z of the row itself."""
+
+    z: NDArray[Any]
+    weights: FloatArray
+    first: FloatArray
+
+
+class Space:
+    """The interpretable side of a table: what of a draw is like the row, and how near it is."""
+
+    def __init__(self, columns: Sequence[Column], settings: LimeSettings) -> None:
+        self.columns = tuple(columns)
+        self.table = TabularSpace(columns)
+        self.binned = settings.discretizer != "none"
+        self.metric = settings.distance_metric
+
+    def rows(self, payloads: FloatArray) -> list[Row]:
+        """Rows of `float[n, n_features]`."""
+        if not self.binned:
+            return [Row(payload, None) for payload in payloads]
+        codes = self.table.codes(payloads)
+        return [Row(*both) for both in zip(payloads, codes, strict=True)]
+
+    def interpretable(self, draws: TabularDraws, row: Row) -> tuple[Any, Any, Any]:
+        """z, the distances behind the weights, and z of the row itself. Fills in row 0."""
+        draws.rows[0] = row.payload
+        if row.codes is not None:
+            z = self.table.matches(draws.codes, row.codes)
+            z[:, 0] = True
+            by_count = binary_distances(len(z), self.metric)
+            return z, by_count[z.sum(axis=0, dtype=np.uint32)], np.ones(len(z))
+        scaled = (draws.rows - self.table.means) / self.table.scales
+        for j in self.table.categorical:
+            scaled[:, j] = draws.rows[:, j] == row.payload[j]
+        return scaled.T, distances_to_first(scaled, self.metric), scaled[0]
+
+    def seen(self, draws: TabularDraws, row: Row, width: float | None) -> Seen:
+        """A row's z and kernel weights."""
+        z, distances, first = self.interpretable(draws, row)
+        return Seen(z, kernel(distances, width or 1.0), first)
+
+
+class Design(Protocol):
+    """One way to draw and to fit. `blocks` is what held-out fidelity leaves out one of in turn."""
+
+    @property
+    def sampler(self) -> str: ...
+
+    @property
+    def blocks(self) -> int: ...
+
+    @property
+    def num_samples(self) -> int: ...
+
+    def draw(self, centre: FloatArray | None) -> TabularDraws:
+        """A neighborhood around `centre`, or of the background. Row 0 is left to the row."""
+        ...
+
+    def more(self, draws: TabularDraws, centre: FloatArray | None) -> TabularDraws:
+        """As many new rows as there are, block by block; row 0 says nothing."""
+        ...
+
+    def fitter(
+        self,
+        draws: TabularDraws,
+        row: Row,
+        settings: LimeSettings,
+        scored: Sequence[int] | None,
+    ) -> Fitter:
+        """What fits the labels of one row. Fidelity is measured on the blocks `scored`."""
+        ...
+
+    def r2(
+        self,
+        draws: TabularDraws,
+        row: Row,
+        settings: LimeSettings,
+        outputs: FloatArray,
+        label: int,
+        tuning: Sequence[int],
+    ) -> float | None:
+        """Held-out R² of a label on some blocks, to choose a width by; outputs as for a Fitter."""
+        ...
+
+
+class LimeDesign:
+    """lime's stream and lime's fit."""
+
+    sampler, blocks = "lime", _FOLDS
+
+    def __init__(self, space: Space, settings: LimeSettings) -> None:
+        self._space, self._settings = space, settings
+        self.num_samples = settings.num_samples
+
+    def draw(self, centre: FloatArray | None) -> TabularDraws:
+        """See `Design`."""
+        rng, n = seeded(self._settings, self._space.columns), self.num_samples
+        if self._space.binned:
+            return draw_bins(rng, self._space.table, n)
+        return draw_normals(rng, self._space.table, n, centre)
+
+    def more(self, draws: TabularDraws, centre: FloatArray | None) -> TabularDraws:
+        """Lime's stream has no more: `check_sampler` refuses to settle with it."""
+        raise NotImplementedError
+
+    def fitter(
+        self,
+        draws: TabularDraws,
+        row: Row,
+        settings: LimeSettings,
+        scored: Sequence[int] | None,
+    ) -> Fitter:
+        """See `Design`. The row itself is one of the samples."""
+        seen = self._space.seen(draws, row, settings.kernel_width)
+        samples = WeightedSamples(seen.z, seen.weights)
+        k = settings.num_features or len(seen.first)
+
+        def fitted(_label: int, outputs: FloatArray) -> Fit:
+            return fit(samples, outputs, seen.first, settings.feature_selection, k, scored)
+
+        return fitted
+
+    def r2(
+        self,
+        draws: TabularDraws,
+        row: Row,
+        settings: LimeSettings,
+        outputs: FloatArray,
+        label: int,
+        tuning: Sequence[int],
+    ) -> float | None:
+        """See `Design`."""
+        return _blocked_r2(
+            self._space.seen(draws, row, settings.kernel_width), self.blocks, settings,
+            outputs, tuning, alpha=1.0,
+        )  # fmt: skip
+
+
+class SobolDesign:
+    """Independent scramblings of Sobol's sequence, each fitted for itself."""
+
+    sampler = "sobol"
+
+    def __init__(self, space: Space, settings: LimeSettings, plan: SobolPlan) -> None:
+        self._space, self._seed, self._plan = space, settings.seed, plan
+        self.blocks, self.num_samples = plan.replicates, plan.replicates * plan.points
+
+    def draw(self, centre: FloatArray | None) -> TabularDraws:
+        """See `Design`."""
+        return self._drawn(self._plan, centre, 0)
+
+    def more(self, draws: TabularDraws, centre: FloatArray | None) -> TabularDraws:
+        """The next points of every scrambling."""
+        points = (len(draws.rows) - 1) // self.blocks
+        return self._drawn(SobolPlan(self.blocks, 2 * points), centre, points)
+
+    def _drawn(self, plan: SobolPlan, centre: FloatArray | None, start: int) -> TabularDraws:
+        space = self._space
+        found = draw_sobol(space.table, plan, self._seed, space.binned, centre, start)
+        return TabularDraws(
+            np.vstack([found.rows[:1], found.rows]), np.hstack([found.codes[:, :1], found.codes])
+        )
+
+    def fitter(
+        self,
+        draws: TabularDraws,
+        row: Row,
+        settings: LimeSettings,
+        scored: Sequence[int] | None,
+    ) -> Fitter:
+        """See `Design`. Rows that see the draws alike have the same fit: it is made once."""
+        seen = self._space.seen(draws, row, settings.kernel_width)
+        samples = BlockedSamples(seen.z[:, 1:], seen.weights[1:], self.blocks)
+        k = settings.num_features or len(seen.first)
+        made: dict[int, Fit] = {}
+
+        def fitted(label: int, outputs: FloatArray) -> Fit:
+            if label not in made:
+                made[label] = fit_replicates(
+                    samples, outputs[1:], seen.first, settings.feature_selection, k, scored
+                )
+            return made[label]
+
+        return fitted
+
+    def r2(
+        self,
+        draws: TabularDraws,
+        row: Row,
+        settings: LimeSettings,
+        outputs: FloatArray,
+        label: int,
+        tuning: Sequence[int],
+    ) -> float | None:
+        """See `Design`."""
+        return _blocked_r2(
+            self._space.seen(draws, row, settings.kernel_width), self.blocks, settings,
+            outputs, tuning, alpha=0.0,
+        )  # fmt: skip
+
+
+def _blocked_r2(
+    seen: Seen,
+    blocks: int,
+    settings: LimeSettings,
+    outputs: FloatArray,
+    tuning: Sequence[int],
+    alpha: float,
+) -> float | None:
+    n = (len(outputs) - 1) // blocks * blocks
+    samples = BlockedSamples(seen.z[:, 1 : n + 1], seen.weights[1 : n + 1], blocks)
+    k = settings.num_features or len(seen.first)
+    method = settings.feature_selection
+    return held_out_r2(samples, outputs[1 : n + 1], seen.first, method, k, alpha, tuning)
