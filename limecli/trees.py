@@ -76,30 +76,39 @@ def histogram_trees(model: Any) -> Iterator[Tree]:
     """The trees of HistGradientBoosting, round by round, one for each output."""
     import numpy as np
 
-    known, places = model._bin_mapper.make_known_categories_bitsets()
     for predictor in (item for stage in model._predictors for item in stage):
         nodes = predictor.nodes
         inner = ~nodes["is_leaf"].astype(bool)
         categorical = inner & nodes["is_categorical"].astype(bool)
         missing = nodes["missing_go_to_left"].astype(bool)
-        feature = nodes["feature_idx"].astype(np.int64)
-        rows = nodes["bitset_idx"][categorical].astype(np.int64)
-        left = _bits(predictor.raw_left_cat_bitsets)[rows]
-        unknown = ~_bits(known)[places[feature[categorical]]]
         by = np.full(len(nodes), -1)
-        by[categorical] = np.arange(len(rows))
+        by[categorical] = np.arange(categorical.sum())
         yield Tree(
             np.where(inner, nodes["left"].astype(np.int64), -1),
             np.where(inner, nodes["right"].astype(np.int64), -1),
-            np.where(inner, feature, -1),
+            np.where(inner, nodes["feature_idx"].astype(np.int64), -1),
             nodes["num_threshold"],
             nodes["count"].astype(float),
             nodes["value"][:, None],
             missing,
             by,
-            left | (unknown & missing[categorical][:, None]),
+            _histogram_sets(model, predictor, nodes[categorical]),
             np.zeros(len(nodes), dtype=bool),
         )
+
+
+def _histogram_sets(model: Any, predictor: Any, nodes: Any) -> BoolArray:
+    """What goes left of these nodes: what they list, and what was never seen if missing does."""
+    import numpy as np
+
+    if len(nodes) == 0:
+        return np.zeros((0, 0), dtype=bool)
+    known, places = model._bin_mapper.make_known_categories_bitsets()
+    left = _bits(predictor.raw_left_cat_bitsets)[nodes["bitset_idx"]]
+    unknown = ~_bits(known)[places[nodes["feature_idx"]]]
+    missing = nodes["missing_go_to_left"].astype(bool)[:, None]
+    sets: BoolArray = left | (unknown & missing)
+    return sets
 
 
 def _bits(words: Any) -> BoolArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
@@ -287,6 +288,13 @@ class LimeOptions:
         _ = self.width, self.max_bytes
         if self.settle is None and (self.max_samples, self.tie_tolerance) != (None, None):
             raise UsageError("--max-samples and --tie-tolerance need --settle K")
+        if None not in (self.num_samples, self.max_samples) and (
+            (self.num_samples or 0) > (self.max_samples or 0)
+        ):
+            raise UsageError("--num-samples, where --settle begins, is more than --max-samples")
+        for name in ("tie_tolerance", "flip_threshold"):
+            if not math.isfinite(getattr(self, name) or 0.0):
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} is no number")
 
     @property
     def width(self) -> float | None:

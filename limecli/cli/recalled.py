@@ -18,7 +18,7 @@ _LARGEST_SIDE = 1 << 14  # of a picture, in pixels
 
 @dataclass(frozen=True)
 class Recalled:
-    """A report's subject, with the `inputs` and the `background` that the user gave in its place."""
+    """A report's subject; `inputs` and `background` are what the user gave in their place."""
 
     report: Recorded
     inputs: tuple[str, ...] = ()

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from limecli.models.interface import LoadOptions
 
 _LIMES_SAMPLES = {"tabular": 5000, "image": 1000, "text": 5000}
-_NO_LIMES = {"auto_width": None, "control_variate": None, "settle": None, "max_samples": None,
-             "tie_tolerance": None, "flips": None}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,9 +146,14 @@ class Replay:
             self._refuse("engine", found.engine)
         if found.sampler not in SAMPLERS[self.kind]:
             self._refuse("sampler", found.sampler)
-        if engine in (None, found.engine):
+        if found.engine == "lime" and found.sampler != "lime":
+            self.report.refuse(f"settings.sampler is {found.sampler!r}, which lime does not have")
+        if engine is None or engine == found.engine:
             return found
-        return replace(found, engine=engine, sampler="lime", **_NO_LIMES)
+        return replace(
+            found, engine=engine, sampler="lime", auto_width=None, control_variate=None,
+            settle=None, max_samples=None, tie_tolerance=None, flips=None,
+        )  # fmt: skip
 
     def _refuse(self, what: str, name: str) -> NoReturn:
         raise ReportError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -60,7 +61,7 @@ def lime_settings(
         kind=kind,
         engine=lime.engine.value,
         sampler="lime" if limes and lime.sampler is Sampler.auto else lime.sampler.value,
-        num_samples=lime.num_samples or _NUM_SAMPLES[kind],
+        num_samples=lime.num_samples or min(_NUM_SAMPLES[kind], lime.max_samples or sys.maxsize),
         num_features=lime.num_features or default_k,
         kernel_width=lime.width,
         distance_metric=lime.distance_metric.value if lime.distance_metric else _METRIC[kind],

@@ -48,7 +48,8 @@ class Rows:
         instances, skipped = rows.probe(found, run.predictor)
         run.notes(rows.probe_integers(found, run.predictor, instances[0]))
         names = found.background.feature_names
-        fixed = [*protected_columns(names), *_columns(self.immutable, names, "--immutable")]
+        protected = protected_columns(names)
+        fixed = [*protected, *_columns(self.immutable, names, "--immutable")]
         free = _columns(self.mutable, names, "--mutable")
         own = {
             "discretizer": self.discretizer or found.background.discretizer,
@@ -56,7 +57,7 @@ class Rows:
             "immutable": tuple(name for name in dict.fromkeys(fixed) if name not in free),
         }
         extra = {"id_column": self.id_column, "target": self.target,
-                 "categorical": list(self.categorical)}  # fmt: skip
+                 "categorical": list(self.categorical), "protected": list(protected)}  # fmt: skip
         bound = run.bind(found.bound(run.predictor), instances, self.target)
         return Prepared(bound, tuple(skipped), found.background, found.real, own, extra)
 

@@ -66,7 +66,10 @@ def sensitive(
 ) -> Explained:
     """Each surrogate with `variants`, itself the first of them."""
     width = explained.settings.kernel_width or 1.0
-    fixed = replace(settings, kernel_width=width, auto_width=None)
+    fixed = replace(
+        settings, kernel_width=width, auto_width=None, settle=None, num_features=None,
+        feature_selection="none",
+    )  # fmt: skip
     found = [("as explained", prepared, _by_label(explained))]
     for factor in _WIDTHS:
         name = f"kernel width {width * factor:.3g}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,8 +19,8 @@ from limecli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from limecli.cli.replay import Given, Replay
-    from limecli.cli.run import Explained, Run
-    from limecli.report.comparison import Compared, Difference
+    from limecli.cli.run import Prepared, Run
+    from limecli.report.differences import Compared, Difference
     from limecli.report.reading import Recorded
     from limecli.report.verdict import Verdict
     from limecli.types import Background, Instance, LimeSettings
@@ -118,7 +119,7 @@ def verify(
     if output is not None:
         check_writable(output)
         check_not_read(output, [report, *_files_read(replay.report, given)])
-    verdict = _verdict(replay, replay.settings(against.value if against else None), console)
+    verdict = _verdict(replay, against.value if against else None, console)
     _tell_versions(verdict, console)
     _write(verdict, as_json, output, console)
     if not verdict.verified:
@@ -142,11 +143,12 @@ def _write(verdict: Verdict, as_json: bool, output: str | None, console: Console
         sys.stdout.write("".join(f"{line.rstrip()}\n" for line in verdict.lines()))
 
 
-def _verdict(replay: Replay, settings: LimeSettings, console: Console) -> Verdict:
+def _verdict(replay: Replay, against: str | None, console: Console) -> Verdict:
     """Load, read, explain and compare; a model that is another one is not even opened."""
     from limecli.cli.run import Run
     from limecli.report.verdict import Verdict
 
+    settings = replay.settings(against)
     load, report = replay.load_options(), replay.report
     told = (report.path, replay.kind, settings.engine)
     changed = _model_differences(replay, console)
@@ -158,17 +160,63 @@ def _verdict(replay: Replay, settings: LimeSettings, console: Console) -> Verdic
     if changed:
         return Verdict(*told, changed, _not_compared(report), _other_versions(report.versions))
     prepared = replay.prepare(run)
-    labels = replay.labels(run.predictor)
-    settings = replace(settings, labels=labels)
+    settings = replace(settings, labels=replay.labels(run.predictor))
     moved = _background_differences(report, prepared.background)
     try:
-        explained = run.explain(prepared, settings)
+        compared, tolerance, allowed = _compared(replay, run, prepared, settings)
     except UsageError as error:  # an option that nobody typed
         report.refuse(error.message)
-    tolerance = _tolerance(replay, run, prepared.instances, settings)
-    compared = _compared(replay, explained, run, tolerance)
     found = (*_description_differences(report, run), *moved)
-    return Verdict(*told, found, compared, _other_versions(report.versions), tolerance)
+    left_out = () if allowed is not None else report.left_out
+    versions = _other_versions(report.versions)
+    return Verdict(*told, found, compared, versions, tolerance, allowed, left_out)
+
+
+def _compared(
+    replay: Replay, run: Run, prepared: Prepared, settings: LimeSettings
+) -> tuple[tuple[Compared, ...], float, float | None]:
+    """Every explanation compared, the tolerance, and the standard errors that a weight may lie off
+    where the report was not drawn as lime draws.
+    """
+    from limecli.cli.against_lime import by_index, lime_results
+    from limecli.report.comparison import compare
+
+    tolerance = _tolerance(replay, run, prepared.instances, settings)
+    if replay.within_intervals(settings.engine):
+        results = lime_results(replay, run, prepared, settings.labels)
+        judged = partial(results.compared, same_name=_same_name(replay), tolerance=tolerance)
+        return _each(replay, results.lime.keys(), judged), tolerance, results.allowed
+    here = by_index(run.explain(prepared, settings), run.predictor.task)
+    same_engine = settings.engine == replay.report.settings["engine"]
+
+    def compared(item: Mapping[str, Any]) -> Compared:
+        twin = here[item["index"]]
+        return compare(item, twin, same_engine, _same_name(replay), tolerance)
+
+    return _each(replay, here.keys(), compared), tolerance, None
+
+
+def _same_name(replay: Replay) -> bool:
+    return not (replay.kind == "image" and replay.given.inputs)
+
+
+def _each(
+    replay: Replay, there: Container[int], compared: Callable[[Mapping[str, Any]], Compared]
+) -> tuple[Compared, ...]:
+    """The verdict on each recorded explanation, also on those that are not there any more."""
+    from limecli.report.differences import Compared, Difference
+
+    found = []
+    for item in replay.report.explanations:
+        if item["index"] in there:
+            found.append(compared(item))
+        elif item["status"] == "skipped" and replay.kind != "tabular":
+            reason = "the report does not hold what was skipped: --input FILE"
+            found.append(Compared(item["id"], item["index"], None, reason=reason))
+        else:
+            gone = Difference("status", "in the input", "not in the input")
+            found.append(Compared(item["id"], item["index"], False, differences=(gone,)))
+    return tuple(found)
 
 
 def _tolerance(
@@ -176,7 +224,7 @@ def _tolerance(
 ) -> float:
     """Two engines give a model different batches: what these alone change, they must not count."""
     from limecli.explainers.row_wise import rounding
-    from limecli.report.comparison import TOLERANCE
+    from limecli.report.differences import TOLERANCE
 
     if settings.engine == replay.report.settings["engine"]:
         return TOLERANCE
@@ -186,7 +234,7 @@ def _tolerance(
 
 def _description_differences(report: Recorded, run: Run) -> Iterator[Difference]:
     from limecli.cli.reporting import describe_model
-    from limecli.report.comparison import Difference
+    from limecli.report.differences import Difference
 
     here = describe_model(run)
     for key in ("format", "estimator", "task", "n_classes", "feature_names"):
@@ -214,13 +262,13 @@ def _unguarded(replay: Replay) -> bool:
 
 
 def _hash_difference(what: str, recorded: str | None, here: str | None) -> tuple[Difference, ...]:
-    from limecli.report.comparison import Difference
+    from limecli.report.differences import Difference
 
     return () if recorded == here else (Difference(f"sha256 of the {what}", recorded, here),)
 
 
 def _background_differences(report: Recorded, here: Background | None) -> tuple[Difference, ...]:
-    from limecli.report.comparison import Difference
+    from limecli.report.differences import Difference
 
     recorded = report.background
     if recorded is None or here is None:
@@ -234,35 +282,9 @@ def _background_differences(report: Recorded, here: Background | None) -> tuple[
 
 
 def _not_compared(report: Recorded) -> tuple[Compared, ...]:
-    from limecli.report.comparison import Compared
+    from limecli.report.differences import Compared
 
     return tuple(Compared(item["id"], item["index"], None) for item in report.explanations)
-
-
-def _compared(
-    replay: Replay, explained: Explained, run: Run, tolerance: float
-) -> tuple[Compared, ...]:
-    from limecli.report.comparison import Compared, Difference, compare
-    from limecli.report.json import as_dict
-    from limecli.types import Report
-
-    report, model = replay.report, {"task": run.predictor.task}
-    content = as_dict(Report({}, model, None, {}, explained.results))["explanations"]
-    here = {item["index"]: item for item in content}
-    same_engine = explained.settings.engine == report.settings["engine"]
-    same_name = not (replay.kind == "image" and replay.given.inputs)
-    found = []
-    for item in report.explanations:
-        twin = here.get(item["index"])
-        if twin is not None:
-            found.append(compare(item, twin, same_engine, same_name, tolerance))
-        elif item["status"] == "skipped" and replay.kind != "tabular":
-            reason = "the report does not hold what was skipped: --input FILE"
-            found.append(Compared(item["id"], item["index"], None, reason=reason))
-        else:
-            gone = Difference("status", "in the input", "not in the input")
-            found.append(Compared(item["id"], item["index"], False, differences=(gone,)))
-    return tuple(found)
 
 
 def _other_versions(

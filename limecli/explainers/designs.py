@@ -53,6 +53,25 @@ class Seen:
     first: FloatArray
 
 
+@dataclass(frozen=True)
+class Near:
+    """Draws as one row sees them, at any kernel width.
+
+    `distances` are those of the draws, or where draws with as many bins in common are as far, by
+    how many they `kept`.
+    """
+
+    z: NDArray[Any]
+    distances: FloatArray
+    kept: NDArray[np.unsignedinteger[Any]] | None
+    first: FloatArray
+
+    def weights(self, width: float) -> FloatArray:
+        """The kernel's, `float[1 + n]`."""
+        found = kernel(self.distances, width)
+        return found if self.kept is None else found[self.kept]
+
+
 class Space:
     """The interpretable side of a table: what of a draw is like the row, and how near it is."""
 
@@ -61,6 +80,7 @@ class Space:
         self.table = TabularSpace(columns)
         self.binned = settings.discretizer != "none"
         self.metric = settings.distance_metric
+        self._by_count = binary_distances(len(columns), self.metric)
 
     def rows(self, payloads: FloatArray) -> list[Row]:
         """Rows of `float[n, n_features]`."""
@@ -69,23 +89,24 @@ class Space:
         codes = self.table.codes(payloads)
         return [Row(*both) for both in zip(payloads, codes, strict=True)]
 
-    def interpretable(self, draws: TabularDraws, row: Row) -> tuple[Any, Any, Any]:
-        """z, the distances behind the weights, and z of the row itself. Fills in row 0."""
+    def near(self, draws: TabularDraws, row: Row) -> Near:
+        """How a row sees the draws. Puts it in row 0."""
         draws.rows[0] = row.payload
         if row.codes is not None:
             z = self.table.matches(draws.codes, row.codes)
             z[:, 0] = True
-            by_count = binary_distances(len(z), self.metric)
-            return z, by_count[z.sum(axis=0, dtype=np.uint32)], np.ones(len(z))
+            counted = np.uint8 if len(z) < 256 else np.uint32  # bytes are added up many at a time
+            kept = z.view(np.uint8).sum(axis=0, dtype=counted)
+            return Near(z, self._by_count, kept, np.ones(len(z)))
         scaled = (draws.rows - self.table.means) / self.table.scales
         for j in self.table.categorical:
             scaled[:, j] = draws.rows[:, j] == row.payload[j]
-        return scaled.T, distances_to_first(scaled, self.metric), scaled[0]
+        return Near(scaled.T, distances_to_first(scaled, self.metric), None, scaled[0])
 
     def seen(self, draws: TabularDraws, row: Row, width: float | None) -> Seen:
         """A row's z and kernel weights."""
-        z, distances, first = self.interpretable(draws, row)
-        return Seen(z, kernel(distances, width or 1.0), first)
+        near = self.near(draws, row)
+        return Seen(near.z, near.weights(width or 1.0), near.first)
 
 
 class Design(Protocol):
@@ -106,6 +127,12 @@ class Design(Protocol):
 
     def more(self, draws: TabularDraws, centre: FloatArray | None) -> TabularDraws:
         """As many new rows as there are, block by block; row 0 says nothing."""
+        ...
+
+    def foresee(
+        self, rows: Sequence[Row], settings: LimeSettings, labels: Sequence[Sequence[int]]
+    ) -> None:
+        """Compute together what these rows will ask for, each for its labels, one after another."""
         ...
 
     def fitter(
@@ -150,6 +177,11 @@ class LimeDesign:
     def more(self, draws: TabularDraws, centre: FloatArray | None) -> TabularDraws:
         """Lime's stream has no more: `check_sampler` refuses to settle with it."""
         raise NotImplementedError
+
+    def foresee(
+        self, rows: Sequence[Row], settings: LimeSettings, labels: Sequence[Sequence[int]]
+    ) -> None:
+        """Rows have nothing in common but the draws."""
 
     def fitter(
         self,
@@ -208,6 +240,11 @@ class SobolDesign:
         return TabularDraws(
             np.vstack([found.rows[:1], found.rows]), np.hstack([found.codes[:, :1], found.codes])
         )
+
+    def foresee(
+        self, rows: Sequence[Row], settings: LimeSettings, labels: Sequence[Sequence[int]]
+    ) -> None:
+        """Rows have nothing in common but the draws."""
 
     def fitter(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +17,13 @@ from limecli.neighborhood.laws import bin_laws, normal_laws
 from limecli.neighborhood.lime_stream import TabularDraws
 from limecli.neighborhood.sobol import SobolPlan
 from limecli.surrogate.boxes import evaluate, probes
-from limecli.surrogate.exact import exact_bins, exact_fit, exact_normals
+from limecli.surrogate.exact import Moments, exact_bins, exact_fit, exact_normals
 from limecli.surrogate.fit import Fit
 from limecli.types import LeafBoxes, LimeSettings, PredictFn, Predictor
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from limecli.types import FloatArray
 
 _CHECKED = SobolPlan(replicates=16, points=128)  # draws to check on, and to measure fidelity by
@@ -48,6 +50,8 @@ class ExactDesign:
         self.same_digits = not boxes.curves  # trees add up row by row, in a fixed order
         self.draws = self._sobol.draw(None)
         self.outputs = _checked(boxes, self.draws, space, ask)
+        self._foreseen: dict[tuple[bytes, int], Moments] = {}
+        self._width = 0.0  # that of what was foreseen
         self._exact = (
             exact_bins(boxes, bin_laws(space.columns, boxes))
             if space.binned
@@ -95,9 +99,30 @@ class ExactDesign:
         found = self._fit(row, settings, seen.first, label)
         return self._r2(seen, found, outputs, tuning)
 
+    def foresee(
+        self, rows: Sequence[Row], settings: LimeSettings, labels: Sequence[Sequence[int]]
+    ) -> None:
+        """The moments of many rows at once, which is faster than one by one."""
+        wanted: dict[tuple[int, ...], dict[bytes, NDArray[Any]]] = {}
+        for row, of_row in zip(rows, labels, strict=True):
+            wanted.setdefault(tuple(of_row), {})[_place(row).tobytes()] = _place(row)
+        self._width = settings.kernel_width or 1.0
+        self._foreseen = {
+            (cell, label): moments
+            for of_row, cells in wanted.items()
+            for cell, moments in zip(
+                cells,
+                self._exact.many(np.stack([*cells.values()]), self._width, of_row),
+                strict=True,
+            )
+            for label in of_row
+        }
+
     def _fit(self, row: Row, settings: LimeSettings, first: FloatArray, label: int) -> Fit:
-        place = row.payload if row.codes is None else row.codes
-        moments = self._exact.moments(place, settings.kernel_width or 1.0, (label,))
+        place, width = _place(row), settings.kernel_width or 1.0
+        moments = self._foreseen.get((place.tobytes(), label))
+        if moments is None or self._width != width:
+            moments = self._exact.moments(place, width, (label,))
         k = settings.num_features or len(first)
         return exact_fit(moments, label, first, settings.feature_selection, k)
 
@@ -105,24 +130,32 @@ class ExactDesign:
         self, seen: Seen, found: Fit, outputs: FloatArray, scored: Sequence[int] | None
     ) -> float | None:
         """Weighted R² on draws that no weight rests on; on some of their blocks only."""
-        part = np.ones(len(outputs), np.bool_)
-        part[0] = False
-        if scored is not None:
-            part[1:] = np.isin(np.arange(len(outputs) - 1) // _CHECKED.points, scored)
         features = [weight.feature for weight in found.weights]
         weights = np.array([weight.weight for weight in found.weights])
-        said = found.intercept + weights @ seen.z[features].astype(np.float64)
+        said = weights @ seen.z[features].astype(np.float64)
+        said += found.intercept
+        if scored is None:
+            return weighted_r2(outputs[1:], said[1:], seen.weights[1:])
+        part = 1 + np.flatnonzero(np.isin(np.arange(len(said) - 1) // _CHECKED.points, scored))
         return weighted_r2(outputs[part], said[part], seen.weights[part])
+
+
+def _place(row: Row) -> NDArray[Any]:
+    """What a row's exact weights depend on."""
+    return row.payload if row.codes is None else row.codes
 
 
 def weighted_r2(outputs: FloatArray, said: FloatArray, weights: FloatArray) -> float | None:
     """R² of what a surrogate said, `float[n]`; None where the outputs are all the same."""
-    seen = outputs[weights > 0]
-    if not len(seen) or np.ptp(seen) == 0:
+    total = float(weights.sum())
+    if total <= 0:
         return None
-    centred = outputs - np.average(outputs, weights=weights)
-    total = float(weights @ centred**2)
-    return 1.0 - float(weights @ (outputs - said) ** 2) / total if total > 0 else None
+    centred = outputs - float(weights @ outputs) / total
+    squares = float(weights @ (centred * centred))
+    if squares <= 0 or np.ptp(outputs[weights > 0]) == 0:
+        return None
+    left = outputs - said
+    return 1.0 - float(weights @ (left * left)) / squares
 
 
 def _checked(boxes: LeafBoxes, draws: TabularDraws, space: Space, ask: PredictFn) -> FloatArray:
@@ -133,6 +166,8 @@ def _checked(boxes: LeafBoxes, draws: TabularDraws, space: Space, ask: PredictFn
     outputs = ask(rows)
     _compare(boxes, rows, outputs)
     edges = _edges(boxes, rows, space)
+    if not len(edges):
+        return outputs  # categories only: the draws have them all
     try:
         at_edges = ask(edges)
     except PredictError:

@@ -237,17 +237,21 @@ class MaskedRun:
 
 
 def _plan(settings: LimeSettings, subject: Maskable) -> tuple[str, int]:
-    """The sampler in force and how many samples it takes."""
+    """The sampler in force and how many samples it takes: whole blocks, and pairs for each fold."""
     n, sampler = settings.num_samples, settings.sampler
+    most = settings.max_samples if settings.settle is not None else None
     blocks = None if subject.law != "binomial" else hadamard_plan(n, subject.n_features)
+    size = block_size(subject.n_features)
     if sampler == "auto":
         sampler = "pairs" if blocks is None or settings.control_variate else "hadamard"
-    if sampler == "hadamard":
-        return sampler, max(blocks or 1, 1) * block_size(subject.n_features)
+    if sampler == "lime":
+        return sampler, n
     if sampler == "pairs":
-        whole = 2 * _FOLDS
-        return sampler, max(1, round(n / whole)) * whole
-    return sampler, n
+        size = 2 * _FOLDS
+    whole = max(1, round(n / size))
+    if most is not None and whole * size > most:
+        whole = max(1, most // size)
+    return sampler, whole * size
 
 
 def _locality(masks: Masks, weights: FloatArray) -> Locality:

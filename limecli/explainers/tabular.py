@@ -23,9 +23,8 @@ from limecli.explainers.levels import Asked, Levels
 from limecli.explainers.row_wise import RowWise, alike
 from limecli.explainers.samplers import MAX_SAMPLES, TIE_TOLERANCE, check_sampler
 from limecli.explainers.width import Tried, best_width, tuning_blocks, widths_tried
-from limecli.neighborhood.kernel import kernel
 from limecli.neighborhood.lime_stream import TabularDraws
-from limecli.neighborhood.sobol import sobol_plan
+from limecli.neighborhood.sobol import SobolPlan, sobol_plan
 from limecli.surrogate.fit import Fit
 from limecli.surrogate.settle import order_settled
 from limecli.types import (
@@ -101,12 +100,23 @@ class Tabular:
                 self.settings = replace(settings, not_exact=str(error))
                 if settings.sampler == "exact":
                     reasons = (f"exact weights do not apply, samples are drawn: {error}",)
-        plan = sobol_plan(settings.num_samples, len(self._columns))
+        plan = self._sobol_plan()
         if settings.sampler == "lime":
             return LimeDesign(self._space, settings), ()
         if plan is not None:
             return SobolDesign(self._space, settings, plan), reasons
         return self._without_sobol(reasons)
+
+    def _sobol_plan(self) -> SobolPlan | None:
+        """What comes nearest to `num_samples`; with `settle`, not above `max_samples`."""
+        settings, d = self.settings, len(self._columns)
+        most = settings.max_samples if settings.settle is not None else None
+        wanted = settings.num_samples
+        plan = sobol_plan(wanted, d)
+        while plan is not None and most is not None and plan.n > most:
+            wanted -= wanted // 4
+            plan = sobol_plan(wanted, d)
+        return plan
 
     def _without_sobol(self, reasons: tuple[str, ...]) -> tuple[Design, tuple[str, ...]]:
         settings, d = self.settings, len(self._columns)
@@ -259,6 +269,7 @@ class Tabular:
             return found
         rows = self._space.rows(np.stack([instances[i].payload for i in good]))
         self._tune(rows, list(good.values()), levels)
+        self._design.foresee(rows, self.settings, [self._labels(good[i]) for i in good])
         cells: dict[bytes, dict[int, Fitter]] = {}
         for i, row in zip(good, rows, strict=True):
             cell = row.payload if row.codes is None else row.codes
@@ -277,8 +288,8 @@ class Tabular:
         seen = levels[0]
 
         def weights_of(row: Row) -> Callable[[float], FloatArray]:
-            _, distances, _ = self._space.interpretable(seen.draws, row)
-            return lambda width: kernel(distances[1:], width)
+            near = self._space.near(seen.draws, row)
+            return lambda width: near.weights(width)[1:]
 
         def r2_of(width: float) -> list[float | None]:
             settings = replace(self.settings, kernel_width=width)
@@ -305,7 +316,7 @@ class Tabular:
         """
         settings, number = self.settings, 0
         most = settings.max_samples or MAX_SAMPLES
-        labels = chosen_labels(settings, self._predictor, answer)
+        labels = self._labels(answer)
         while True:
             seen = levels[number]
             if number not in fitters:
@@ -317,6 +328,9 @@ class Tabular:
             if all(settled.values()) or 2 * (len(seen.draws.rows) - 1) > most:
                 return _Fitted(fits, seen, settled)
             number += 1
+
+    def _labels(self, answer: FloatArray) -> list[int]:
+        return chosen_labels(self.settings, self._predictor, answer)
 
     def _settled(self, fits: dict[int, Fit], look: int) -> dict[int, bool]:
         settings = self.settings

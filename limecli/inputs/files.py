@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 from limecli.errors import InputError
 
@@ -38,12 +40,18 @@ class InputFile:
         return text
 
 
+@lru_cache(maxsize=1)
+def _read_once(stream: BinaryIO) -> bytes:
+    """A pipe gives its bytes once; other bins or backgrounds may want them again."""
+    return stream.read()
+
+
 def read_input(path: str) -> InputFile:
     """Read a file, or standard input for "-". Raises InputError when it is missing or empty."""
     if path == "-":
         if sys.stdin is None:
             raise InputError("standard input is closed")
-        name, data = "standard input", sys.stdin.buffer.read()
+        name, data = "standard input", _read_once(sys.stdin.buffer)
     else:
         name = path
         try:

@@ -104,7 +104,7 @@ def _with_missing(model: Any, forest: Forest, sparse: bool) -> Forest:
 
 
 def lightgbm_forest(model: Any, scale: str) -> tuple[FloatArray, Forest | None]:
-    """A LightGBM model; its random forests predict the mean of their trees, the margin is the sum."""
+    """A LightGBM model. Random forests predict the mean of their trees; their margin is the sum."""
     import numpy as np
 
     text = booster_of(model).model_to_string()

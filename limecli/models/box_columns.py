@@ -6,8 +6,8 @@ The steps themselves are asked: on rows that differ from a base row in one colum
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,14 +31,15 @@ class Routes:
     """How the m features of a model come from the columns of the table.
 
     `column[k]` is the column that feature k hangs on, -1 where it is always `base[k]`. `table[j]`
-    is `float[n_codes, m]` for a column of categories. Of a column of numbers the feature is the
-    number itself where `plain`, else a rising or falling function, whose value for NaN is
-    `missing[k]` and whose inverse is `inverse`.
+    is `float[n_codes, n]` for a column of categories, feature k being in `table[j][:, place[k]]`.
+    Of a column of numbers the feature is the number itself where `plain`, else a rising or falling
+    function, whose value for NaN is `missing[k]` and whose inverse is `inverse`.
     """
 
     column: IntArray
     base: FloatArray
     table: dict[int, FloatArray]
+    place: IntArray
     missing: FloatArray
     plain: bool
     inverse: Inverse
@@ -72,7 +73,10 @@ class Front:
     @cached_property
     def sparse(self) -> bool:
         """Whether the features come as a sparse matrix, in which zeros are not written down."""
-        return self.order is None and hasattr(self._ask(self._base[None]), "tocsr")
+        try:
+            return self.order is None and hasattr(self._ask(self._base[None]), "tocsr")
+        except Exception:  # a refusal, of which `routes` will tell
+            return False
 
     def __call__(self, codes: FloatArray) -> FloatArray:
         """`float[n, m]` features of rows `float[n, n_columns]` of numbers and codes."""
@@ -107,72 +111,112 @@ class Front:
 
         return np.array([_middle(column) for column in self.columns])
 
-    def _with(self, j: int, values: FloatArray) -> FloatArray:
-        import numpy as np
-
-        codes = np.repeat(self._base[None], len(values), axis=0)
-        codes[:, j] = values
-        return codes
-
     def along(self, j: int, values: FloatArray) -> FloatArray:
         """`float[n, m]` features as one column takes these values or codes."""
-        return self(self._with(j, values))
+        return self(self._varied([(j, values)]))
+
+    def _varied(self, wanted: Sequence[tuple[int, FloatArray]]) -> FloatArray:
+        """Base rows in which one column after the other takes its values."""
+        import numpy as np
+
+        sizes = [len(values) for _, values in wanted]
+        codes = np.repeat(self._base[None], sum(sizes), axis=0)
+        codes[np.arange(len(codes)), np.repeat([j for j, _ in wanted], sizes)] = np.concatenate(
+            [values for _, values in wanted]
+        )
+        return codes
+
+    def _each(
+        self, wanted: Sequence[tuple[int, FloatArray]], base: FloatArray, lenient: bool = True
+    ) -> Iterator[tuple[int, FloatArray]]:
+        """The features along many columns, in few calls. Where `lenient`, a value that a step
+        refuses, so that the model does, too, has those of the base row.
+        """
+        import numpy as np
+
+        room = max(1, _CELLS // max(len(self.columns), len(base)))
+        at = 0
+        while at < len(wanted):
+            sizes = np.cumsum([len(values) for _, values in wanted[at:]])
+            end = at + max(1, int(np.searchsorted(sizes, room, "right")))
+            block = wanted[at:end]
+            try:
+                found = self(self._varied(block))
+            except NotExactError:
+                if not lenient:
+                    raise
+                found = np.concatenate([self._singly(j, values, base) for j, values in block])
+            ends = np.cumsum([len(values) for _, values in block])[:-1]
+            yield from zip((j for j, _ in block), np.split(found, ends), strict=True)
+            at = end
+
+    def _singly(self, j: int, values: FloatArray, base: FloatArray) -> FloatArray:
+        import numpy as np
+
+        found = np.repeat(base[None], len(values), axis=0)
+        for i in range(len(values)):
+            with suppress(NotExactError):
+                found[i] = self.along(j, values[i : i + 1])
+        return found
 
     @cached_property
     def routes(self) -> Routes:
         """Raises NotExactError where a feature hangs on two columns, or bends."""
         import numpy as np
 
+        d = len(self.columns)
+        coded = [j for j in range(d) if not self.columns[j].continuous]
+        codes = [(j, np.arange(len(self.columns[j].categories or ()), dtype=float)) for j in coded]
         if self.order is not None:
-            return self._plain_routes()
+            return self._plain_routes(codes)
+        numbers = [j for j in range(d) if self.columns[j].continuous]
+        probes = [(j, _probes(self.columns[j], self.known)) for j in numbers]
+        gaps = [(j, np.array([np.nan])) for j in numbers]
         base = self(self._base[None])[0]
-        column = np.full(len(base), -1)
+        column, place = np.full((2, len(base)), -1)
         table: dict[int, FloatArray] = {}
         missing, falls, low_nan = base.copy(), *np.zeros((2, len(base)), dtype=bool)
         guess = np.zeros((3, len(base)))
-        for j, item in enumerate(self.columns):
-            if item.categories is not None:
-                found = self.along(j, np.arange(len(item.categories), dtype=float))
-                table[j] = found
-                hit = _differs(found, base).any(axis=0)
-            else:
-                values = _probes(item, self.known)
-                found, at_nan = self.along(j, values), self._at_missing(j, base)
-                hit = _differs(found, base).any(axis=0) | _differs(at_nan, base)
-                missing[hit] = at_nan[hit]
-                falls[hit] = _falls(found[:, hit], item.name)
-                low_nan[hit] = np.isnan(found[0, hit])
-                guess[:, hit] = _affine(values, found[:, hit])
-            if (column[hit] >= 0).any():
-                other = self.columns[int(column[hit].max())].name
-                raise NotExactError(f"a step of the model mixes {other!r} and {item.name!r}")
-            column[hit] = j
+        for j, found in self._each(codes, base):
+            hit = self._claim(column, j, found, base)
+            table[j], place[hit] = found[:, hit], np.arange(len(hit))
+        known = self._each(probes, base, lenient=False)
+        for (j, found), (_, values), (_, gap) in zip(
+            known, probes, self._each(gaps, base), strict=True
+        ):
+            hit = self._claim(column, j, np.concatenate([found, gap]), base)
+            bends = found[:, hit]
+            missing[hit] = gap[0, hit]
+            falls[hit], low_nan[hit] = _falls(bends, self.columns[j].name), np.isnan(bends[0])
+            guess[:, hit] = _affine(values, bends)
         inverse = Inverse(self, self._base, column, falls, low_nan, guess)
-        return Routes(column, base, table, missing, False, inverse)
+        return Routes(column, base, table, place, missing, False, inverse)
 
-    def _plain_routes(self) -> Routes:
+    def _claim(self, column: IntArray, j: int, found: FloatArray, base: FloatArray) -> IntArray:
+        """Note and return the features that differ from the base row's somewhere."""
+        import numpy as np
+
+        differs = np.logical_and(found != base, ~(np.isnan(found) & np.isnan(base)))
+        hit = np.flatnonzero(differs.any(axis=0))
+        if (column[hit] >= 0).any():
+            names = [self.columns[i].name for i in (int(column[hit].max()), j)]
+            raise NotExactError(f"a step of the model mixes {names[0]!r} and {names[1]!r}")
+        column[hit] = j
+        return hit
+
+    def _plain_routes(self, codes: list[tuple[int, FloatArray]]) -> Routes:
         import numpy as np
 
         column = np.array(self.order, dtype=np.int64)
-        table = {}
-        for j, item in enumerate(self.columns):
-            if item.categories is not None:
-                table[j] = self.along(j, np.arange(len(item.categories), dtype=float))
-        nothing = np.zeros(len(column), dtype=bool)
-        inverse = Inverse(self, self._base, column, nothing, nothing, np.zeros((3, len(column))))
-        return Routes(
-            column, self._base[column], table, np.full(len(column), np.nan), True, inverse
-        )
-
-    def _at_missing(self, j: int, base: FloatArray) -> FloatArray:
-        """The features of a missing value. Where a step refuses it so does the model."""
-        import numpy as np
-
-        try:
-            features: FloatArray = self.along(j, np.array([np.nan]))[0]
-        except NotExactError:
-            return base
-        return features
+        place, table = np.full(len(column), -1), {}
+        nothing = np.zeros(len(column))
+        base = self(self._base[None])[0] if codes else nothing
+        for j, found in self._each(codes, base):
+            hit = np.flatnonzero(column == j)
+            table[j], place[hit] = found[:, hit], np.arange(len(hit))
+        no = nothing.astype(bool)
+        inverse = Inverse(self, self._base, column, no, no, np.zeros((3, len(column))))
+        return Routes(column, base, table, place, nothing + np.nan, True, inverse)
 
 
 @contextmanager
@@ -223,17 +267,11 @@ def _probes(column: Column, known: tuple[float, ...]) -> FloatArray:
     ends = [value for value in ends if np.isfinite(value)]
     wide = [sign * 10.0**power for sign in (-1, 1) for power in (-6, 0, 3, 6, 9, 20)]
     values = np.concatenate([
-        [-FAR, 0.0, FAR], wide, np.linspace(min(ends), max(ends), 33), column.bins, known,
+        [-FAR, 0.0, FAR], wide, np.linspace(min(ends), max(ends), 17), column.bins, known,
     ])  # fmt: skip
     values = np.unique(values[np.isfinite(values)])
     probes: FloatArray = np.unique(np.concatenate([values, (values[1:] + values[:-1]) / 2]))
     return probes
-
-
-def _differs(found: FloatArray, base: FloatArray) -> Any:
-    import numpy as np
-
-    return np.logical_and(found != base, ~(np.isnan(found) & np.isnan(base)))
 
 
 def _falls(found: FloatArray, name: str) -> Any:

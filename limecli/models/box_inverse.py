@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray, IntArray
 
 _END = 1e30  # numbers beyond behave as those at the ends
+_CELLS = 4_000_000  # of rows to ask at a time
 _NEAR = 10  # tries beside the guess, ever farther away, before the rest is halved
 
 
@@ -40,8 +41,18 @@ class Inverse:
         import numpy as np
 
         found = np.full(len(feature), -np.inf)
-        if len(feature) == 0:
-            return found
+        block = _places(self.column[feature]) // max(
+            1, _CELLS // max(len(self.base), len(self.column))
+        )
+        for number in range(int(block.max(initial=-1)) + 1):
+            here = block == number
+            found[here] = self._some(feature[here], bound[here])
+        return found
+
+    def _some(self, feature: IntArray, bound: FloatArray) -> FloatArray:
+        import numpy as np
+
+        found = np.full(len(feature), -np.inf)
         lowest, highest = (
             self._low_side(feature, bound, np.full(len(feature), end)) for end in (-_END, _END)
         )

@@ -205,14 +205,20 @@ def _averaged(model: Any, front: Front, scale: Scale, classes: bool) -> Terms:
         raise NotExactError(f"{name} has no margin")
     trees = list(sklearn_trees([model] if hasattr(model, "tree_") else model.estimators_))
     if classes:
-        trees = [
-            replace(tree, value=tree.value / tree.value.sum(axis=1, keepdims=True))
-            for tree in trees
-        ]
+        trees = [replace(tree, value=_shares(tree.value)) for tree in trees]
     n_outputs = trees[0].value.shape[1]
     weights = np.full(len(trees), 1 / len(trees))
     forest = join(trees, weights, np.zeros(len(trees), np.int64), "single")
     return Terms(np.zeros(n_outputs), ((front, forest),))
+
+
+def _shares(value: FloatArray) -> FloatArray:
+    """Shares of the classes, out of counts (until scikit-learn 1.3) or weighted shares."""
+    import numpy as np
+
+    sums = value.sum(axis=1, keepdims=True)
+    shares: FloatArray = value / np.where(sums == 0, 1.0, sums)
+    return shares
 
 
 def _stages(model: Any, front: Front) -> Terms:

@@ -74,8 +74,7 @@ def boxes_of(forest: Forest, front: Front, n_outputs: int) -> Iterator[Boxes]:
 def refuse_size(leaves: int, pairs: int) -> None:
     """Raises NotExactError where the boxes would be too many to be quick."""
     if pairs > MAX_PAIRS:
-        raise NotExactError(f"the model has {leaves:,} leaves or more, over {pairs:,} columns of"
-                            " theirs: too many")  # fmt: skip
+        raise NotExactError(f"the model's leaves ({leaves:,} or more) have too many bounds")
 
 
 def _sides(forest: Forest, routes: Routes, front: Front) -> tuple[_Sides, IntArray]:
@@ -101,7 +100,7 @@ def _sides(forest: Forest, routes: Routes, front: Front) -> tuple[_Sides, IntArr
         all_codes = np.packbits(np.ones(len(table), dtype=bool))
         whole[j, : len(all_codes)] = all_codes
         here = np.flatnonzero(column == j)
-        left = forest.goes_left(nodes[here], table[:, feature[here]]).T
+        left = forest.goes_left(nodes[here], table[:, routes.place[feature[here]]]).T
         octets = np.stack([np.packbits(left, axis=1), np.packbits(~left, axis=1)], axis=1)
         codes[here, :, : octets.shape[2]] = octets
     here = np.flatnonzero(~fixed & ~coded)
@@ -180,8 +179,9 @@ def _values(forest: Forest, leaves: IntArray, n_outputs: int) -> FloatArray:
     import numpy as np
 
     if len(leaves) * n_outputs > _MAX_VALUES:
-        raise NotExactError(f"the model has {len(leaves):,} leaves and {n_outputs:,} classes: too"
-                            " many")  # fmt: skip
+        raise NotExactError(
+            f"the model has too many leaves ({len(leaves):,}) for {n_outputs:,} classes"
+        )
     values = np.zeros((len(leaves), n_outputs))
     width = forest.value.shape[1]
     places = forest.output[forest.tree[leaves]][:, None] + np.arange(width)

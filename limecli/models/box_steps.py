@@ -12,6 +12,10 @@ _ENCODERS = {"OneHotEncoder", "OrdinalEncoder", "TargetEncoder", "Binarizer"}
 _SELECTORS = {"VarianceThreshold", "SelectKBest", "SelectPercentile", "SelectFpr", "SelectFdr",
               "SelectFwe", "GenericUnivariateSelect", "SelectFromModel", "RFE", "RFECV",
               "SequentialFeatureSelector"}  # fmt: skip
+_FOREIGN = {"OneHotEncoder", "OrdinalEncoder", "TargetEncoder", "CountEncoder", "BinaryEncoder",
+            "LeaveOneOutEncoder", "CatBoostEncoder", "JamesSteinEncoder", "MEstimateEncoder",
+            "WOEEncoder", "GLMMEncoder", "BaseNEncoder", "SumEncoder"}  # fmt: skip
+"""Of category_encoders."""
 _PLAIN = _SCALERS | _ENCODERS | _SELECTORS
 _MIXING = {"PCA", "Normalizer", "PolynomialFeatures", "KNNImputer", "IterativeImputer",
            "TruncatedSVD", "KernelPCA", "FastICA", "NMF"}  # fmt: skip
@@ -23,7 +27,10 @@ def check_step(step: Any) -> None:
     """Raises NotExactError for a step that is not known to map each column alone, one way."""
     for part in _parts(step):
         name = type(part).__name__
-        if not type(part).__module__.startswith("sklearn."):
+        module = type(part).__module__
+        if module.startswith("category_encoders.") and name in _FOREIGN:
+            continue
+        if not module.startswith("sklearn."):
             raise NotExactError(f"the model holds a {name} step, which may do anything")
         if name in _MIXING:
             raise NotExactError(f"the model holds a {name} step, which mixes columns")

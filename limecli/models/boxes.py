@@ -31,7 +31,11 @@ def leaf_boxes(predictor: Predictor, columns: tuple[Column, ...]) -> LeafBoxes:
     scale: Scale = "value" if predictor.task == "regression" else "probability"
     if predictor.output in ("margin", "decision"):
         scale = "margin"
-    terms = read_model(predictor.fitted, _front(predictor, columns), scale)
+    try:
+        terms = read_model(predictor.fitted, _front(predictor, columns), scale)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        # Saved by a version that kept its parts elsewhere.
+        raise NotExactError(f"the model's parts cannot be read ({type(error).__name__})") from None
     if predictor.task == "classification" and len(terms.offset) == 1:
         terms = _both_classes(terms, scale)
     elif predictor.task == "regression" and len(terms.offset) != 1:
@@ -120,7 +124,7 @@ def _curves(terms: Terms) -> tuple[FloatArray, dict[int, Curve]]:
             here = np.flatnonzero(routes.column == j)
             weights = coef[:, here].T
             if j in routes.table:
-                curve = _by_code(routes.table[j][:, here] @ weights)
+                curve = _by_code(routes.table[j][:, routes.place[here]] @ weights)
             elif routes.plain:
                 curve = _by_slope(weights.sum(axis=0))
             else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from limecli.report import words
+from limecli.report import sensitivity, words
 from limecli.types import Explanation, Report, Surrogate
 
 WIDTH = 78  # of a line that joins several facts
@@ -156,6 +156,7 @@ def verdict(
     lines += packed(_steadiness(item, surrogate, report), width)
     lines += packed(_nearness(item, surrogate, report), width, between="; ")
     lines += _flips(item, surrogate, report)
+    lines += sensitivity.lines(surrogate)
     return [line for line in lines if line]
 
 
@@ -222,7 +223,7 @@ def _nearness(item: Explanation, surrogate: Surrogate, report: Report) -> list[s
     parts = []
     if item.locality is not None and item.locality.of > 0:
         verb, what = {
-            "tabular": ("shares", "feature bins" if binned else "features"),
+            "tabular": ("shares", "feature bins" if binned else "categories"),
             "image": ("shows", "superpixels"),
             "text": ("keeps", "words"),
         }[kind]
@@ -230,9 +231,9 @@ def _nearness(item: Explanation, surrogate: Surrogate, report: Report) -> list[s
         parts.append(f"a typical neighbour {verb} {shared} {what}")
     if item.locality is not None and item.locality.toward_mean is not None:
         share = f"{item.locality.toward_mean:.0%}"
-        parts.append(f"its middle lies {share} of the way to the background's mean")
-        if len(parts) == 1:
-            parts[0] = parts[0].replace("its middle", "the middle of the neighbourhood")
+        parts.append(
+            f"the middle of the neighbourhood lies {share} of the way to the background's mean"
+        )
     if surrogate.cell is not None:
         rows, low, high = surrogate.cell.rows, surrogate.cell.low, surrogate.cell.high
         who = (
@@ -286,6 +287,8 @@ def basis(item: Explanation, report: Report, width: int = WIDTH) -> list[str]:
         rest = item.model_calls - item.weight_calls
         if rest > 0:
             facts.append(f"{rest:,} to check and measure")
+    if settings.get("not_exact") and item.sampler != "exact":
+        facts.append(f"not exact: {settings['not_exact']}")
     facts.append(f"seed {settings['seed']}")
     if background is not None:
         where = {"rows": f"background: the {background['rows']} rows of {background['path']}",

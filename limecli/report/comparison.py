@@ -101,8 +101,8 @@ def _slack(pair: Pair, here: Mapping[str, Any]) -> float:
     if low is None or high is None:
         return _PROBABILITY
     if high > low:
-        return max(_PROBABILITY, rounding * _SIDES_IN_ERRORS / (high - low))
-    return 1.0 if abs(here["weight"]) <= rounding else _PROBABILITY
+        return max(_PROBABILITY, rounding * _SIDES_IN_ERRORS / float(high - low))
+    return 1.0 if abs(float(here["weight"])) <= rounding else _PROBABILITY
 
 
 def _chances(
@@ -155,9 +155,9 @@ def _flips(pair: Pair, label: str, one: Mapping[str, Any], other: Mapping[str, A
         for key in ("to", "index"):
             pair.same(f"{what}: {key}", mine.get(key), theirs[key], label)
         pair.close(f"{what}: value", mine.get("value"), theirs["value"], label)
-        changed = [[change["feature"] for change in flip["changes"]] for flip in (mine, theirs)]
-        pair.same(f"{what}: features", *changed, label)
-        if changed[0] != changed[1]:
+        before, now = ([one["feature"] for one in flip["changes"]] for flip in (mine, theirs))
+        pair.same(f"{what}: features", before, now, label)
+        if before != now:
             continue
         for x, y in zip(mine["changes"], theirs["changes"], strict=True):
             pair.same(f"{what}: index", x.get("index"), y["index"], label, y["feature"])

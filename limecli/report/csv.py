@@ -8,6 +8,7 @@ from typing import Any
 
 from limecli.report import words
 from limecli.report.caveats import caveats
+from limecli.report.sensitivity import held
 from limecli.types import Attribution, Explanation, Report, Skipped, Surrogate
 
 COLUMNS = (
@@ -16,7 +17,8 @@ COLUMNS = (
     "feature_index", "condition", "value", "weight", "low", "high", "sign_probability",
     "top_probability", "rank_first", "rank_last", "fidelity_rows", "real_rows", "settled",
     "interval", "no_interval", "shared", "shared_of", "cell_rows", "cell_low", "cell_high", "flips",
-    "flip_samples", "sampler", "model_calls", "weight_calls", "caveats",
+    "flip_samples", "sampler", "model_calls", "weight_calls", "sign_holds",
+    "caveats",
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@")
 
@@ -47,7 +49,11 @@ def _lines(report: Report) -> list[dict[str, Any]]:
         head = _explanation(item, report)
         for surrogate in item.surrogates:
             label = head | _surrogate(surrogate, item.instance.kind, report)
-            lines.extend(label | _attribution(part) for part in surrogate.attributions)
+            holds = {one.index: one.holds for one in held(surrogate)}
+            lines.extend(
+                label | _attribution(part) | {"sign_holds": holds.get(part.index)}
+                for part in surrogate.attributions
+            )
     return lines
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from limecli.report.caveats import caveats
+from limecli.report.sensitivity import held
 from limecli.types import (
     Attribution,
     Cell,
@@ -93,7 +94,7 @@ def _surrogate(surrogate: Surrogate) -> dict[str, Any]:
         "r2_fit": surrogate.r2_fit,
         "stability": surrogate.stability,
         "settled": surrogate.settled,
-        "attributions": [_attribution(attribution) for attribution in surrogate.attributions],
+        "attributions": _attributions(surrogate),
         "interval": surrogate.interval,
         "no_interval": surrogate.no_interval or None,
         "fidelity_rows": surrogate.fidelity_rows,
@@ -101,7 +102,29 @@ def _surrogate(surrogate: Surrogate) -> dict[str, Any]:
         "flips": None if surrogate.flips is None else [_flip(flip) for flip in surrogate.flips],
         "flip_samples": surrogate.flip_samples,
         "repeats": None if surrogate.repeats is None else asdict(surrogate.repeats),
+        "variants": _variants(surrogate),
     }
+
+
+def _attributions(surrogate: Surrogate) -> list[dict[str, Any]]:
+    found = [_attribution(attribution) for attribution in surrogate.attributions]
+    for item, over_all in zip(found, held(surrogate), strict=False):  # with variants only
+        item["sign_holds"] = over_all.holds
+    return found
+
+
+def _variants(surrogate: Surrogate) -> list[dict[str, Any]] | None:
+    """What each variant says, strongest effect first."""
+    if surrogate.variants is None:
+        return None
+    return [
+        {
+            "name": variant.name,
+            "fidelity": variant.fidelity,
+            "effects": [{"index": index, "effect": effect} for index, effect in variant.effects],
+        }
+        for variant in surrogate.variants
+    ]
 
 
 def _cell(found: Cell) -> dict[str, Any]:

@@ -49,6 +49,17 @@ class Recorded:
         """Whether it is of before explanations had intervals, flips and real rows."""
         return bool(self.explained) and all("sampler" not in item for item in self.explained)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What it holds that a replay does not compute again, by the options that asked for it."""
+        labels = [label for item in self.explained for label in item["labels"]]
+        held = {
+            "--repeats": any(label.get("repeats") is not None for label in labels),
+            "--sensitivity": any(label.get("variants") is not None for label in labels),
+            "--tune": bool(self.settings.get("tried")),
+        }
+        return tuple(f"what {option} showed" for option, there in held.items() if there)
+
     def word(self, key: str) -> str | None:
         """A setting that is a string, or not there. Raises ReportError for another."""
         value = self.settings.get(key)

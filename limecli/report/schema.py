@@ -90,6 +90,10 @@ _LABEL = _object(
                                   "high": _NUMBER_OR_NULL})),
         "flip_samples": _COUNT_OR_NULL,
         "repeats": _or_null(_object({"runs": _COUNT, "jaccard": _NUMBER})),
+        "variants": _or_null(_array(_object({
+            "name": _STRING, "fidelity": _NUMBER_OR_NULL,
+            "effects": _array(_object({"index": _COUNT, "effect": _NUMBER})),
+        }))),
     },
 )  # fmt: skip
 

@@ -124,8 +124,12 @@ def unsure(part: Attribution) -> bool:
 
 def rank(part: Attribution) -> str:
     """The rank, or the first and last of those that the intervals do not tell apart."""
-    first, last = part.ranks or (part.rank, part.rank)
-    return str(part.rank) if first == last else f"{first}-{last}"
+    return span(*(part.ranks or (part.rank, part.rank)))
+
+
+def span(first: int, last: int) -> str:
+    """Ranks from one to another: "3" or "2-4"."""
+    return str(first) if first == last else f"{first}-{last}"
 
 
 def tied(surrogate: Surrogate) -> list[str]:

@@ -40,6 +40,7 @@ class Moments:
     means: FloatArray
     mean: FloatArray
     dead: NDArray[np.bool_]
+    inverted: FloatArray | None = None  # of `gram`, where it is known
 
     def only(self, place: int) -> Moments:
         """One of the stack."""
@@ -50,6 +51,8 @@ class Moments:
 
     def ridge(self, alpha: float) -> FloatArray:
         """Coefficients on all features, `[..., d]`; alpha 0 gives dead features the weight 0."""
+        if alpha == 0 and self.inverted is not None:
+            return np.asarray((self.inverted @ self.products[..., None])[..., 0])
         return solve(self.gram, self.products, self.dead, alpha)
 
     def ridge_on(self, features: NDArray[np.intp], alpha: float) -> FloatArray:
@@ -187,6 +190,15 @@ class BlockedSamples:
         """Features that never change, `[d]`."""
         return np.asarray(self.gram.diagonal() <= self.total * (_CONSTANT * self.means) ** 2)
 
+    @cached_property
+    def inverse(self) -> FloatArray:
+        """(S S')^-1 of all samples and features, `[d, d]`."""
+        return inverse(self.gram, self.dead, 0.0)
+
+    def inverse_on(self, features: NDArray[np.intp]) -> FloatArray:
+        """The same of some features, `[k, k]`."""
+        return inverse(self.gram[features[:, None], features], self.dead[features], 0.0)
+
 
 class BlockedTarget:
     """One label's outputs `float[n]`, best of about unit size, as sums over the blocks.
@@ -221,6 +233,7 @@ class BlockedTarget:
         return Moments(
             samples.gram[None], self.products.sum(axis=0)[None], np.array([self.total_squares]),
             np.zeros((1, samples.n_features)), np.zeros(1), samples.dead[None],
+            samples.inverse[None],
         )  # fmt: skip
 
     def without(self, blocks: NDArray[np.intp]) -> Moments:

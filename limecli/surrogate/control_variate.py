@@ -1,8 +1,9 @@
 """A logistic regression as control variate: what it explains of a model needs no evaluations.
 
-The weights are those of the regression, over a large pool of masks that costs nothing, and those of
-what it leaves on the evaluated masks. Each mask is judged by a regression fitted to other masks, so
-the sum estimates the same limit however good the regression is.
+What is not linear in the regression has no weights; a large pool of masks, which costs nothing,
+tells it from what is. It is taken away from the outputs of the evaluated masks, and with it much of
+their noise. Each mask is judged by a regression fitted to other masks, so the limit stays the same
+however good the regression is.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limecli.surrogate.blocks import BlockedSamples, BlockedTarget, Moments, inverse
+from limecli.surrogate.blocks import BlockedSamples, BlockedTarget
 from limecli.surrogate.fidelity import held_out
-from limecli.surrogate.fit import Fit, assembled, compared, fit_pairs, importance, r2_of
+from limecli.surrogate.fit import Fit, assembled, fit_pairs, importance, r2_of
 from limecli.surrogate.intervals import Errors
 from limecli.surrogate.sandwich import PAIR, errors_on_all, hc3
 from limecli.surrogate.selection import choose
@@ -48,7 +49,7 @@ def fit_controlled(
     """`fit_pairs` with a control variate; `pool_z`, `[n_features, m]`, holds pairs of masks, too.
 
     It is `fit_pairs` itself with fewer than five samples a feature, for outputs that are no
-    probabilities, and where the regression explains nothing.
+    probabilities, and where the regression explains nothing more than the surrogate does.
     """
     plain = fit_pairs(samples, outputs, first, method, k, scored)
     if (
@@ -59,67 +60,75 @@ def fit_controlled(
     ):
         return plain
     pool = BlockedSamples(pool_z, pool_weights, samples.blocks, PAIR)
-    control, pool_control = _control(samples, outputs, pool)
-    left = BlockedTarget(samples, outputs - control)
-    target = BlockedTarget(samples, outputs)
-    if left.total_squares >= target.total_squares:
+    bent, pool_control = _bent(samples, outputs, pool)
+    target, left = BlockedTarget(samples, outputs), BlockedTarget(samples, outputs - bent)
+    if _unexplained(left) >= _unexplained(target):
         return plain
+    everything = left.pooled.ridge(0.0)[0]
     known = BlockedTarget(pool, pool_control)
-    features = choose(_together(known, left), first, method, k, 0.0)[0]
-    coefficients, covariance = np.zeros(len(features)), np.zeros((len(features), len(features)))
-    everything, variances = np.zeros(samples.n_features), np.zeros(samples.n_features)
-    for part in (known, left):
-        found, spread = _fitted(part, features)
-        on_all = part.pooled.ridge(0.0)[0]
-        rest = compared(method, features, found, on_all)
-        coefficients, covariance = coefficients + found, covariance + spread
-        everything = everything + on_all
-        variances = variances + errors_on_all(part, *rest, unit=PAIR) ** 2
+    expected = replace(known.pooled, products=(pool.gram @ everything)[None])
+    features = choose(expected, first, method, k, 0.0)[0]
+    # Fewer features take over what the others share with them.
+    share = pool.inverse_on(features) @ pool.gram[features]
+    coefficients = share @ everything
+    own, theirs = _covariance(left), _covariance(known, features)
+    places = np.arange(samples.n_features)
+    pool_errors = errors_on_all(known, places, known.pooled.ridge(0.0)[0], unit=PAIR)
     errors = Errors(
-        features, coefficients, covariance, np.inf, everything, np.sqrt(variances),
-        importance(method, first, samples.gram.diagonal()),
+        features, coefficients, share @ own @ share.T + theirs, np.inf, everything,
+        np.hypot(np.sqrt(own.diagonal()), pool_errors),
+        importance(method, first, pool.gram.diagonal()),
     )  # fmt: skip
-    intercept = known.mean + left.mean - float(pool.means[features] @ coefficients)
+    mean = left.mean + float((pool.means - samples.means) @ everything)
+    intercept = mean - float(pool.means[features] @ coefficients)
     return assembled(
         0, intercept, features, coefficients, first, r2_of(target, features, coefficients),
         held_out(target, first, method, k, 0.0, scored), k, "pairs", errors, "",
     )  # fmt: skip
 
 
-def _together(known: BlockedTarget, left: BlockedTarget) -> Moments:
-    """The pool's Gram matrix with the products of both parts, a sample each."""
-    pool, some = known.pooled, left.pooled
-    size = known.samples.total
-    products = pool.products + some.products * (size / left.samples.total)
-    return replace(pool, products=products)
+def _unexplained(target: BlockedTarget) -> float:
+    """Squares that a fit on all features leaves."""
+    pooled = target.pooled
+    return target.total_squares - float(pooled.products[0] @ pooled.ridge(0.0)[0])
 
 
-def _fitted(target: BlockedTarget, features: NDArray[np.intp]) -> tuple[FloatArray, FloatArray]:
-    """Weights of one part on the chosen features, and their covariance."""
+def _covariance(target: BlockedTarget, features: NDArray[np.intp] | None = None) -> FloatArray:
+    """That of the weights of a fit on some features, or on all."""
     samples = target.samples
-    coefficients = target.pooled.only(0).ridge_on(features, 0.0)
-    gram = samples.gram[features[:, None], features]
-    inverted = inverse(gram, samples.dead[features], 0.0)
+    if features is None:
+        features, inverted = np.arange(samples.n_features), samples.inverse
+    else:
+        inverted = samples.inverse_on(features)
     residuals = target.residuals.reshape(-1)[: samples.n]
-    return coefficients, hc3(samples, residuals, features, coefficients, inverted, PAIR)[1]
+    coefficients = inverted @ target.pooled.products[0, features]
+    return hc3(samples, residuals, features, coefficients, inverted, PAIR)[1]
 
 
-def _control(
+def _bent(
     samples: BlockedSamples, outputs: FloatArray, pool: BlockedSamples
 ) -> tuple[FloatArray, FloatArray]:
-    """What regressions make of each sample (fitted to other folds of pairs), and of the pool."""
-    z = samples.z.T.astype(np.float64)
+    """What is not linear in regressions fitted to the other folds of pairs, for each sample; and
+    the mean of the regressions for the pool.
+
+    The pool tells what is linear. Without it the regressions' weights of all samples are 0, so the
+    rest of the outputs has the weights of the outputs, and the folds' regressions differ less.
+    """
+    z, pool_z = samples.z.T.astype(np.float64), pool.z.T.astype(np.float64)
     weights = samples.weights * (samples.n / samples.total)
     step = PAIR * -(-samples.n // (PAIR * _FOLDS))
-    control, pooled = np.empty(samples.n), np.zeros(pool.n)
-    pool_z = pool.z.T.astype(np.float64)
+    bent, mean = np.empty(samples.n), np.zeros(pool.n)
     for start in range(0, samples.n, step):
         others = np.ones(samples.n, np.bool_)
         others[start : start + step] = False
         intercept, slopes = _logistic(z[others], outputs[others], weights[others])
-        control[~others] = _expit(z[~others] @ slopes + intercept)
-        pooled += _expit(pool_z @ slopes + intercept) * (step / samples.n)
-    return control, pooled
+        control = _expit(pool_z @ slopes + intercept)
+        known = BlockedTarget(pool, control)
+        linear = known.pooled.ridge(0.0)[0]
+        own = z[~others]
+        bent[~others] = _expit(own @ slopes + intercept) - known.mean - (own - pool.means) @ linear
+        mean += control * (len(own) / samples.n)
+    return bent, mean
 
 
 def _expit(score: FloatArray) -> FloatArray:

@@ -191,10 +191,14 @@ def exact_fit(moments: Moments, label: int, first: FloatArray, method: str, k: i
         chosen = order  # a path without steps leaves lime all features
     chosen = np.sort(chosen)
     order, ranks = _ranked(np.abs(beta[chosen]))
+    features, ranks = chosen[order], ranks[order]
     weights = tuple(
-        _weight(int(chosen[i]), float(beta[chosen[i]]), float(top[chosen[i]]), ranks[i])
-        for i in order
-    )
+        Weight(j, weight, weight, weight, None if weight == 0 else 1.0, among, (first_, last))
+        for j, weight, among, (first_, last) in zip(
+            features.tolist(), beta[features].tolist(), top[features].tolist(), ranks.tolist(),
+            strict=True,
+        )
+    )  # fmt: skip
     intercept = float(moments.expected[place] - beta[chosen] @ moments.mean[chosen])
     local = intercept + float(beta[chosen] @ first[chosen])
     return Fit(intercept, weights, None, local, stability=1.0, interval="exact")
@@ -218,15 +222,15 @@ def _ranked(scores: FloatArray) -> tuple[NDArray[np.intp], IntArray]:
     """
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
+    tie = _TIE * falling[0] if len(falling) else 0.0
+    if (falling[:-1] - falling[1:] > tie).all():  # as it is nearly always
+        ranks = np.empty((len(scores), 2), np.int64)
+        ranks[order] = np.arange(1, len(scores) + 1)[:, None]
+        return order, ranks
     new = np.ones(len(scores), np.bool_)
-    new[1:] = falling[:-1] - falling[1:] > _TIE * scores.max(initial=0.0)
+    new[1:] = falling[:-1] - falling[1:] > tie
     group = np.cumsum(new) - 1
     ends = np.append(np.flatnonzero(new), len(scores))
     ranks = np.empty((len(scores), 2), np.int64)
     ranks[order, 0], ranks[order, 1] = ends[group] + 1, ends[group + 1]
     return order[np.lexsort((order, group))], ranks
-
-
-def _weight(feature: int, weight: float, top: float, ranks: IntArray) -> Weight:
-    sign = None if weight == 0 else 1.0
-    return Weight(feature, weight, weight, weight, sign, top, (int(ranks[0]), int(ranks[1])))

@@ -126,7 +126,7 @@ def fit_replicates(
     target = BlockedTarget(samples, values)
     if target.constant:
         return _constant_blocks(target, method, k, outputs, "replicates")
-    features, coefficients = _pooled_fit(target, first, method, k)
+    features, coefficients, inverted = _pooled_fit(target, first, method, k)
     no_interval = _too_far(samples, features)
     if samples.blocks < _FEWEST_REPLICATES:
         no_interval = _FEW_REPLICATES
@@ -134,7 +134,7 @@ def fit_replicates(
         no_interval = _SMALL_REPLICATES
     errors = None
     if not no_interval:
-        r, effects = samples.blocks, replicate_effects(target, features, coefficients)
+        r, effects = samples.blocks, replicate_effects(target, features, coefficients, inverted)
         everything = target.pooled.ridge(0.0)[0]
         errors = Errors(
             features, coefficients, effects.T @ effects * (r / (r - 1)), r - 1.0, everything,
@@ -163,12 +163,10 @@ def fit_pairs(
     target = BlockedTarget(samples, values)
     if target.constant:
         return _constant_blocks(target, method, k, outputs, "pairs")
-    features, coefficients = _pooled_fit(target, first, method, k)
+    features, coefficients, inverted = _pooled_fit(target, first, method, k)
     no_interval = _TOO_FEW if samples.n < 2 * samples.n_features else _too_far(samples, features)
     errors = None
     if not no_interval:
-        dead = samples.dead[features]
-        inverted = inverse(samples.gram[features[:, None], features], dead, 0.0)
         residuals = target.residuals.reshape(-1)[: samples.n]
         _, covariance = hc3(samples, residuals, features, coefficients, inverted, PAIR)
         everything = target.pooled.ridge(0.0)[0]
@@ -186,10 +184,11 @@ def fit_pairs(
 
 def _pooled_fit(
     target: BlockedTarget, first: FloatArray, method: str, k: int
-) -> tuple[NDArray[np.intp], FloatArray]:
-    """The features chosen by all samples together, and their weights."""
+) -> tuple[NDArray[np.intp], FloatArray, FloatArray]:
+    """The features chosen by all samples together, their weights, and their inverse Gram matrix."""
     features = choose(target.pooled, first, method, k, 0.0)[0]
-    return features, target.pooled.only(0).ridge_on(features, 0.0)
+    inverted = target.samples.inverse_on(features)
+    return features, inverted @ target.pooled.products[0, features], inverted
 
 
 def r2_of(target: BlockedTarget, features: NDArray[np.intp], coefficients: FloatArray) -> float:
@@ -286,17 +285,19 @@ def assembled(
     order = np.argsort(-np.abs(coefficients), kind="stable")
     local = intercept + float(first[features] @ coefficients)
     weights = np.ldexp(coefficients, exponent)
-    if errors is None:
+    likely, stability = (None, None) if errors is None else errors.outlook(k)
+    if errors is None or likely is None:
         found = tuple(Weight(int(features[i]), float(weights[i])) for i in order)
     else:
-        found = _with_intervals(errors, order, weights, np.ldexp(errors.half_widths(), exponent), k)
+        margins = np.ldexp(errors.half_widths(), exponent)
+        found = _with_intervals(errors, order, weights, margins, likely[features])
     return Fit(
         float(np.ldexp(intercept, exponent)),
         found,
         r2,
         float(np.ldexp(local, exponent)),
         fidelity,
-        None if errors is None else errors.stability(k),
+        stability,
         None if errors is None else interval,
         no_interval,
         errors,
@@ -304,11 +305,14 @@ def assembled(
 
 
 def _with_intervals(
-    errors: Errors, order: NDArray[np.intp], weights: FloatArray, half_widths: FloatArray, k: int
+    errors: Errors,
+    order: NDArray[np.intp],
+    weights: FloatArray,
+    margins: FloatArray,
+    likely: FloatArray,
 ) -> tuple[Weight, ...]:
     columns = (
-        errors.features, weights, weights - half_widths, weights + half_widths,
-        errors.signs(), errors.top_probabilities(k)[errors.features],
+        errors.features, weights, weights - margins, weights + margins, errors.signs(), likely,
     )  # fmt: skip
     rows = zip(*(column[order].tolist() for column in columns), errors.ranks(order), strict=True)
     return tuple(Weight(*row) for row in rows)

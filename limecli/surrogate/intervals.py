@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray
 
 _LEVEL = 0.975  # of a one-sided quantile: 95 % intervals
-_DRAWS = 256  # from the normal law of the weights
 _RUNS = 128  # pairs of runs that are imagined
 _ROUNDING = 1e-13  # of the largest weight: differences below it mean nothing
 _SEED = 20161  # of the fixed draws; any other one serves as well
@@ -72,40 +71,41 @@ class Errors:
         gaps, errors = self.gaps(order)
         return tied(gaps > quantile(_LEVEL, self.degrees) * errors)
 
-    def top_probabilities(self, k: int) -> FloatArray:
-        """How likely each of all features is among the k strongest, `[d]`."""
+    def outlook(self, k: int) -> tuple[FloatArray, float]:
+        """How likely each of all features is among the k strongest, `[d]`, and the expected
+        Jaccard index of the k strongest of two independent runs.
+        """
         d = len(self.all_weights)
         if k >= d:
-            return np.ones(d)
-        drawn = normals(_DRAWS, d, 0) * self.all_errors
-        drawn += self.all_weights
-        return np.asarray(self._among(drawn, k).mean(axis=0))
+            return np.ones(d), 1.0
+        one, other = self._runs(k, self.all_weights)
+        likely = (one.mean(axis=0) + other.mean(axis=0)) / 2
+        # The estimates already hold one run's noise: they look more, or less, apart than the truth
+        # is. What as much noise again does to the index tells what none would have done.
+        near = _jaccard(one, other, k)
+        moved = self.all_weights + self.all_errors * normals(_RUNS, d, 2)
+        far = _jaccard(*self._runs(k, moved), k)
+        return likely, min(max(2.0 * near - far, 0.0), 1.0)
 
-    def _among(self, drawn: FloatArray, k: int) -> NDArray[np.bool_]:
+    def _runs(self, k: int, middle: FloatArray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which features are among the k strongest of pairs of runs around `middle`."""
+        d = len(self.all_weights)
+        one, other = (self._strongest(middle + self.all_errors * normals(_RUNS, d, place), k)
+                      for place in (0, 1))  # fmt: skip
+        return one, other
+
+    def _strongest(self, drawn: FloatArray, k: int) -> NDArray[np.bool_]:
         """Which features are among the k strongest of each row of weights."""
-        sizes = np.abs(drawn)
+        sizes = np.abs(drawn, out=drawn)
         sizes *= self.importance
-        least = np.partition(sizes, -k, axis=1)[:, -k]
-        strongest: NDArray[np.bool_] = sizes >= least[:, None]
+        strongest = np.zeros(sizes.shape, np.bool_)  # just k a row, of equal ones too
+        np.put_along_axis(strongest, np.argpartition(sizes, -k, axis=1)[:, -k:], True, axis=1)
         return strongest
 
-    def stability(self, k: int) -> float:
-        """The expected Jaccard index of the k strongest features of two independent runs."""
-        d = len(self.all_weights)
-        if k >= d:
-            return 1.0
-        near, far = (self._agreement(k, extra) for extra in (0.0, 1.0))
-        # The estimates already hold one run's noise. What more of it does tells what none would.
-        return min(max(2.0 * near - far, 0.0), 1.0)
 
-    def _agreement(self, k: int, extra: float) -> float:
-        """The index of runs around the estimates, themselves moved by `extra` of their variance."""
-        d = len(self.all_weights)
-        first, second, moved = (normals(_RUNS, d, place) for place in (1, 2, 3))
-        middle = self.all_weights + np.sqrt(extra) * self.all_errors * moved
-        one, other = (self._among(middle + self.all_errors * noise, k) for noise in (first, second))
-        shared = (one & other).sum(axis=1)
-        return float((shared / (2 * k - shared)).mean())
+def _jaccard(one: NDArray[np.bool_], other: NDArray[np.bool_], k: int) -> float:
+    shared = np.count_nonzero(one & other, axis=1)
+    return float((shared / (2 * k - shared)).mean())
 
 
 def tied(parted: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -135,11 +135,12 @@ def probability(sizes: FloatArray, errors: FloatArray, degrees: float) -> FloatA
 
 @lru_cache(maxsize=16)
 def normals(n: int, d: int, place: int) -> FloatArray:
-    """Fixed draws `[n, d]`: every column holds the same n quantiles, in an order of its own."""
+    """Fixed draws `[n, d]`: every column holds n even quantiles, in an order of its own."""
     from scipy.special import ndtri
 
     rng = np.random.default_rng([_SEED, n, d, place])
-    levels = np.tile(ndtri((np.arange(n) + 0.5) / n)[:, None], (1, d))
-    drawn: FloatArray = rng.permuted(levels, axis=0)
+    # A place of its own for each feature in the steps between, so that equal ones do not tie.
+    steps = np.arange(n)[:, None] + rng.random(d)
+    drawn: FloatArray = rng.permuted(ndtri(steps / n), axis=0)
     drawn.setflags(write=False)
     return drawn

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limecli.surrogate.blocks import inverse
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -74,17 +72,17 @@ def _own_pairs(
 
 
 def replicate_effects(
-    target: BlockedTarget, features: NDArray[np.intp], coefficients: FloatArray
+    target: BlockedTarget,
+    features: NDArray[np.intp],
+    coefficients: FloatArray,
+    inverted: FloatArray,
 ) -> FloatArray:
     """How far each replicate pulls the pooled weights, `[blocks, k]`. Their sum is 0.
 
-    It is (S S')^-1 times the block's sum of w (z - mean) times what the pooled fit leaves.
+    It is `inverted`, (S S')^-1 of the chosen features, times the block's sum of w (z - mean) times
+    what the pooled fit leaves.
     """
-    samples = target.samples
-    gram = samples.gram[features[:, None], features]
-    return _left(target, features, coefficients)[:, features] @ inverse(
-        gram, samples.dead[features], 0.0
-    )
+    return np.asarray(_left(target, features, coefficients)[:, features] @ inverted)
 
 
 def errors_on_all(
@@ -107,8 +105,7 @@ def errors_on_all(
         own = np.divide(1.0, variances, out=np.zeros(len(variances)), where=~samples.dead)
         effects = left * own
     else:
-        inverted = inverse(samples.gram, samples.dead, 0.0)
-        own, effects = inverted.diagonal(), left @ inverted
+        own, effects = samples.inverse.diagonal(), left @ samples.inverse
     found = np.einsum("bj,bj->j", effects, effects) * (r / (r - 1))
     alive = ~samples.dead
     if unit and alive.any():

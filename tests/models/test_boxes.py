@@ -113,7 +113,7 @@ def bound(model, frame, output="probability", categorical=(), columns=None):
     return bind_columns(predictor, columns), columns
 
 
-def draws(columns, n=3000, seed=0):
+def draws(columns, n=1000, seed=0):
     """Codes of every category and numbers of every size, missing where the data lack some."""
     rng = np.random.default_rng(seed)
     rows = np.empty((n, len(columns)))
@@ -138,11 +138,11 @@ def hard_rows(boxes, columns):
     for j, atoms in probes(boxes, len(columns)).items():
         single = atoms[np.isfinite(atoms)].astype(np.float32)
         around = [np.nextafter(single, np.float32(side)) for side in (-np.inf, np.inf)]
-        atoms = np.concatenate([atoms, single, *around])
+        values = np.concatenate([atoms, single, *around])
         if not columns[j].has_missing:
-            atoms = atoms[~np.isnan(atoms)]
-        extra = draws(columns, len(atoms), seed=j + 1)
-        extra[:, j] = atoms
+            values = values[~np.isnan(values)]
+        extra = draws(columns, len(values), seed=j + 1)
+        extra[:, j] = values
         rows = np.concatenate([rows, extra])
     return rows
 
@@ -230,7 +230,8 @@ def test_margins_of_classifiers(model, data):
 
 
 @pytest.mark.parametrize("model", [
-    LinearRegression(), Ridge(), Lasso(0.1), ElasticNet(), SGDRegressor(max_iter=5000), LinearSVR(),
+    LinearRegression(), Ridge(), Lasso(0.1), ElasticNet(), SGDRegressor(max_iter=3, tol=None),
+    LinearSVR(),
     HuberRegressor(max_iter=1000), GridSearchCV(Ridge(), {"alpha": [1, 2]}, cv=2),
 ], ids=lambda model: type(model).__name__)  # fmt: skip
 def test_linear_models_are_curves_only(model):
@@ -270,7 +271,8 @@ FRONTS = {
     "robust": prepared(RobustScaler(), VarianceThreshold(), encoder=OrdinalEncoder()),
     "power": prepared(PowerTransformer(), SimpleImputer(), SelectKBest(k=2)),
     "quantile": prepared(QuantileTransformer(n_quantiles=50), SimpleImputer()),
-    "normal": prepared(QuantileTransformer(n_quantiles=50, output_distribution="normal"), SimpleImputer()),
+    "normal": prepared(SimpleImputer(), QuantileTransformer(n_quantiles=9,
+                                                            output_distribution="normal")),
     "bins": prepared(SimpleImputer(), KBinsDiscretizer(6, encode="ordinal",
                                                        strategy="uniform")),
     "binary": prepared(SimpleImputer(), Binarizer(threshold=3.0)),
@@ -392,6 +394,8 @@ def test_native_categories_and_missing_values(library):
             )
         model.fit(typed, label)
         check(model, frame, "margin", categorical=["floor"], tolerance=1e-6)
+        booster = model.get_booster() if library == "xgboost" else model.booster_
+        check(booster, frame, "margin", categorical=["floor"], tolerance=1e-6)
         refused(model, frame, "margin only", categorical=["floor"])
 
 
@@ -498,7 +502,13 @@ def test_a_number_column_that_a_booster_takes_for_categories():
 
 def test_more_leaves_than_can_be_held(monkeypatch):
     monkeypatch.setattr("limecli.models.box_paths.MAX_PAIRS", 100)
-    refused(RandomForestClassifier(30).fit(*IRIS), IRIS[0], "leaves .*too many")
+    refused(RandomForestClassifier(30).fit(*IRIS), IRIS[0], "leaves .*too many bounds")
+
+
+def test_parts_of_another_version_are_no_crash():
+    model = GradientBoostingRegressor(n_estimators=2).fit(*DIABETES)
+    del model.learning_rate
+    refused(model, DIABETES[0], "cannot be read")
 
 
 def test_a_constant_model_is_its_offset():
@@ -544,6 +554,29 @@ def test_a_forest_of_a_hundred_trees_is_read_in_no_time():
     start = time.process_time()
     evaluate(boxes, rows)
     assert time.process_time() - start < 1
+
+
+def test_steps_that_refuse_what_the_model_need_not_take():
+    frame, label = FLATS[0][["city", "floor", "debt"]], FLATS[1]
+    front = make_column_transformer((OneHotEncoder(), ["city"]), remainder=SelectKBest(k=1))
+    model = make_pipeline(front, RandomForestClassifier(5, random_state=0)).fit(frame, label)
+    check(model, frame)  # no missing values, which SelectKBest refuses
+    columns = background_columns(frame)
+    unseen = (*columns[0].categories, "Mars")
+    columns = (replace(columns[0], categories=unseen), *columns[1:])
+    predictor, _ = bound(model, frame, columns=columns)
+    boxes = predictor.leaf_boxes()
+    rows = draws(background_columns(frame))
+    assert np.abs(evaluate(boxes, rows) - predictor.predict_fn(rows)).max() < 1e-9
+
+
+def test_hundreds_of_columns_behind_steps():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(60, 300))).rename(columns=str)
+    model = make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0))
+    predictor, columns = bound(model.fit(frame, frame["7"] > 0), frame)
+    boxes, rows = predictor.leaf_boxes(), draws(columns, 500)
+    assert np.abs(evaluate(boxes, rows) - predictor.predict_fn(rows)).max() < 1e-9
 
 
 def test_two_columns_of_categories_with_many_codes():

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lime.lime_base import LimeBase
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import LinearRegression, Ridge
 
 from limecli.neighborhood.kernel import kernel
 from limecli.surrogate import selection
-from limecli.surrogate.fit import fit
+from limecli.surrogate.blocks import BlockedSamples
+from limecli.surrogate.fit import fit, fit_pairs, fit_replicates
 from limecli.surrogate.ridge import Target, WeightedSamples
 
 METHODS = ["none", "forward_selection", "highest_weights", "lasso_path"]
@@ -130,3 +131,21 @@ def test_outputs_of_any_size(scale, method):
     for (_, weight), (_, expected) in zip(other.pairs, usual.pairs, strict=True):
         assert weight == pytest.approx(expected * scale, rel=1e-9)
     assert other.r2 == pytest.approx(usual.r2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("fitted", [fit_pairs, fit_replicates])
+def test_blocks_together_are_fitted_without_a_penalty(method, fitted):
+    """The same features as lime chooses where nothing is tied, then least squares."""
+    z, y, distances = data(5, 640, 9, binary=True)
+    weights = kernel(distances, 2.0)
+    found = fitted(BlockedSamples(z.T, weights, 8, 2), y, z[0], method, 4)
+    chosen = selection.select(Target(WeightedSamples(z.T, weights), y), z[0], method, 4)
+    assert {j for j, _ in found.pairs} == set(chosen.tolist())
+    model = LinearRegression().fit(z[:, chosen], y, sample_weight=weights)
+    assert dict(found.pairs) == pytest.approx(
+        {int(j): w for j, w in zip(chosen, model.coef_, strict=True)}, abs=1e-8
+    )
+    assert found.intercept == pytest.approx(model.intercept_, abs=1e-8)
+    assert found.r2 == pytest.approx(model.score(z[:, chosen], y, weights), abs=1e-8)
+    assert found.local_prediction == pytest.approx(model.predict(z[:1, chosen])[0], abs=1e-8)
