@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from limecli.leaf_boxes import LeafBoxes
+
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
     ByteArray = NDArray[np.uint8]
@@ -55,32 +57,6 @@ class Predictor:
     notes: tuple[str, ...] = ()
     fitted: Any = None
     leaf_boxes: Callable[[], LeafBoxes] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class LeafBoxes:
-    """A model of a table's columns as a sum of boxes and of functions of one column each:
-
-    f(x) = offset + sum over leaves of values[leaf] x [x lies in the box] + sum of curves[j](x_j)
-
-    on the scale of `predict_fn`. A box is the product of sets of one column each: its pairs are
-    those (`leaf`, `factor`) with that leaf, sorted by it; every leaf has at least one, and no
-    column twice. A factor is a set of one column: `feature` says which, (`low`, `high`] the
-    numbers inside, `missing` whether NaN is inside, and for a column of categories
-    `codes[factor, code]` which are. `curves` map codes or numbers, `float[n]`, to
-    `float[n, n_outputs]`.
-    """
-
-    leaf: IntArray  # [n_pairs]
-    factor: IntArray  # [n_pairs]
-    feature: IntArray  # [n_factors]
-    low: FloatArray  # [n_factors]
-    high: FloatArray  # [n_factors]
-    missing: NDArray[np.bool_]  # [n_factors]
-    codes: NDArray[np.bool_]  # [n_factors, n_codes], all False for a column of numbers
-    values: FloatArray  # [n_leaves, n_outputs]
-    offset: FloatArray  # [n_outputs]
-    curves: Mapping[int, Callable[[FloatArray], FloatArray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -262,10 +238,9 @@ class Change:
 
 @dataclass(frozen=True)
 class Flip:
-    """A change of few features that the model, asked again, decides otherwise.
+    """A change of few features after which the model, asked again, decides for the label `to`.
 
-    `to` is the label decided for, `index` its index, `value` what the model says of it then; for a
-    regression the target's name and new value.
+    `value` is what it says of that label then; of a regression, the target's new value.
     """
 
     to: str
@@ -276,9 +251,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class Cell:
-    """How many real rows share every bin with an instance, so also its weights, and the range of
-    what the model predicts for them.
-    """
+    """How many real rows share every bin and weight, and the range of their predictions."""
 
     rows: int
     low: float
@@ -301,7 +274,7 @@ class Locality:
 
 @dataclass(frozen=True)
 class Repeats:
-    """What so many `runs` with other seeds showed: the mean Jaccard index of their strongest."""
+    """The mean Jaccard index of the strongest features in so many `runs` with other seeds."""
 
     runs: int
     jaccard: float
@@ -407,10 +380,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Skipped:
-    """An instance that could not be explained, and why: a value, never the end of a run.
-
-    `hint` says what to try (may be empty; never serialised).
-    """
+    """An instance that could not be explained, why, and what to try (`hint`, never serialised)."""
 
     id: str
     index: int

@@ -231,7 +231,7 @@ class LimeOptions:
     ] = Sampler.auto
     control_variate: Annotated[
         bool,
-        typer.Option("--control-variate", help="With pairs: fewer samples, more time to fit."),
+        typer.Option("--control-variate", help="Sobol and pairs: fewer samples, more time to fit."),
     ] = False
     settle: Annotated[
         int | None,

@@ -6,6 +6,7 @@ And what lime makes of unusual columns, for the engines that draw as it does.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def bin_code(column: Column, value: float) -> float:
     """The bin that a number falls into, as lime finds it; missing has a code of its own."""
     if math.isnan(value):
         return float(len(column.bins) + 1)
-    return float(sum(edge < value for edge in column.bins))
+    return float(bisect_left(column.bins, value))
 
 
 def edge_texts(edges: Sequence[float]) -> list[str]:

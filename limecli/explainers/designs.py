@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from limecli.explainers.conditions import seeded
+from limecli.explainers.control import Control, pool_plan
 from limecli.neighborhood.kernel import binary_distances, distances_to_first, kernel
 from limecli.neighborhood.lime_stream import TabularDraws, draw_bins, draw_normals
 from limecli.neighborhood.sobol import SobolPlan, draw_sobol
 from limecli.neighborhood.tabular_space import TabularSpace
 from limecli.surrogate.blocks import BlockedSamples
+from limecli.surrogate.controlled import fit_controlled_replicates
 from limecli.surrogate.fidelity import held_out_r2
 from limecli.surrogate.fit import Fit, fit, fit_replicates
 from limecli.surrogate.ridge import WeightedSamples
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray, IntArray
 
 _FOLDS = 8  # of lime's draws: what held-out fidelity leaves out in turn
+_OTHER = 1 << 32  # added to the seed of the samples, for which it is too large
 
 Fitter = Callable[[int, "FloatArray"], Fit]
 """Label and its outputs, `float[1 + n]`, that of the row itself first -> its surrogate."""
@@ -224,19 +227,22 @@ class SobolDesign:
     def __init__(self, space: Space, settings: LimeSettings, plan: SobolPlan) -> None:
         self._space, self._seed, self._plan = space, settings.seed, plan
         self.blocks, self.num_samples = plan.replicates, plan.replicates * plan.points
+        self._controls: dict[int, Control] = {}  # by how many draws there are
 
     def draw(self, centre: FloatArray | None) -> TabularDraws:
         """See `Design`."""
-        return self._drawn(self._plan, centre, 0)
+        return self._drawn(self._plan, centre, 0, self._seed)
 
     def more(self, draws: TabularDraws, centre: FloatArray | None) -> TabularDraws:
         """The next points of every scrambling."""
         points = (len(draws.rows) - 1) // self.blocks
-        return self._drawn(SobolPlan(self.blocks, 2 * points), centre, points)
+        return self._drawn(SobolPlan(self.blocks, 2 * points), centre, points, self._seed)
 
-    def _drawn(self, plan: SobolPlan, centre: FloatArray | None, start: int) -> TabularDraws:
+    def _drawn(
+        self, plan: SobolPlan, centre: FloatArray | None, start: int, seed: int
+    ) -> TabularDraws:
         space = self._space
-        found = draw_sobol(space.table, plan, self._seed, space.binned, centre, start)
+        found = draw_sobol(space.table, plan, seed, space.binned, centre, start)
         return TabularDraws(
             np.vstack([found.rows[:1], found.rows]), np.hstack([found.codes[:, :1], found.codes])
         )
@@ -257,16 +263,39 @@ class SobolDesign:
         seen = self._space.seen(draws, row, settings.kernel_width)
         samples = BlockedSamples(seen.z[:, 1:], seen.weights[1:], self.blocks)
         k = settings.num_features or len(seen.first)
+        method = settings.feature_selection
+        control = self._control(draws, row, settings) if settings.control_variate else None
+        if control is not None:
+            of_pool = self._space.seen(control.pool, row, settings.kernel_width)
+            pool = BlockedSamples(of_pool.z[:, 1:], of_pool.weights[1:], self.blocks)
         made: dict[int, Fit] = {}
 
         def fitted(label: int, outputs: FloatArray) -> Fit:
-            if label not in made:
-                made[label] = fit_replicates(
-                    samples, outputs[1:], seen.first, settings.feature_selection, k, scored
+            if label in made:
+                return made[label]
+            if control is None:
+                found = fit_replicates(samples, outputs[1:], seen.first, method, k, scored)
+            else:
+                said, said_of_pool = control.of(label, outputs[1:])
+                found = fit_controlled_replicates(
+                    samples, outputs[1:], said, pool, said_of_pool, seen.first, method, k, scored
                 )
-            return made[label]
+            made[label] = found
+            return found
 
         return fitted
+
+    def _control(self, draws: TabularDraws, row: Row, settings: LimeSettings) -> Control:
+        """That of the draws; rows that share them share it."""
+        n = len(draws.rows) - 1
+        found = self._controls.get(n)
+        if found is None or found.draws is not draws:
+            table = self._space.table
+            plan = pool_plan(self.blocks, n // self.blocks, table.n_features)
+            centre = row.payload if settings.sample_around_instance else None
+            pool = self._drawn(plan, centre, 0, self._seed + _OTHER)
+            found = self._controls[n] = Control(draws, pool, self.blocks, table.categorical)
+        return found
 
     def r2(
         self,

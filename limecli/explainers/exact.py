@@ -13,13 +13,14 @@ import numpy as np
 
 from limecli.errors import NotExactError, PredictError
 from limecli.explainers.designs import Fitter, Row, Seen, SobolDesign, Space
+from limecli.leaf_boxes import LeafBoxes
 from limecli.neighborhood.laws import bin_laws, normal_laws
 from limecli.neighborhood.lime_stream import TabularDraws
 from limecli.neighborhood.sobol import SobolPlan
 from limecli.surrogate.boxes import evaluate, probes
 from limecli.surrogate.exact import Moments, exact_bins, exact_fit, exact_normals
 from limecli.surrogate.fit import Fit
-from limecli.types import LeafBoxes, LimeSettings, PredictFn, Predictor
+from limecli.types import LimeSettings, PredictFn, Predictor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -33,7 +33,8 @@ def check_sampler(settings: LimeSettings) -> None:
             "--settle goes on drawing until the order is settled, which lime's stream cannot",
             "choose another --sampler, or leave it to auto",
         )
-    if settings.control_variate and (kind == "tabular" or sampler not in ("auto", "pairs")):
-        raise UsageError("--control-variate is for pairs of texts or pictures: --sampler pairs")
+    if settings.control_variate and (lime or sampler == "hadamard"):
+        other = "sobol" if kind == "tabular" else "pairs"
+        raise UsageError(f"--control-variate needs limecli's draws: --sampler {other}")
     if settings.engine == "lime" and settings.auto_width:
         raise UsageError("--kernel-width auto needs limecli's own engine")

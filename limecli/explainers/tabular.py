@@ -204,7 +204,7 @@ class Tabular:
         (row,) = self._space.rows(instance.payload[None])
         self._tune([row], [answer], levels)
         with model.clock.phase("fit"):
-            found = self._fitted(row, answer, levels, {})
+            found = self._fitted(row, answer, self._labels(answer), levels, {})
         return self._explanation(instance, answer, found, model.clock.seconds)
 
     def _of_its_own(self, instance: Instance) -> Explanation:
@@ -269,12 +269,13 @@ class Tabular:
             return found
         rows = self._space.rows(np.stack([instances[i].payload for i in good]))
         self._tune(rows, list(good.values()), levels)
-        self._design.foresee(rows, self.settings, [self._labels(good[i]) for i in good])
+        labels = [self._labels(answer) for answer in good.values()]
+        self._design.foresee(rows, self.settings, labels)
         cells: dict[bytes, dict[int, Fitter]] = {}
-        for i, row in zip(good, rows, strict=True):
+        for i, row, wanted in zip(good, rows, labels, strict=True):
             cell = row.payload if row.codes is None else row.codes
             fitters = cells.setdefault(cell.tobytes(), {})
-            found[i] = self._fitted(row, good[i], levels, fitters)
+            found[i] = self._fitted(row, good[i], wanted, levels, fitters)
         return found
 
     def _tune(self, rows: Sequence[Row], answers: Sequence[FloatArray], levels: Levels) -> None:
@@ -308,7 +309,12 @@ class Tabular:
         self.settings = replace(self.settings, kernel_width=width)
 
     def _fitted(
-        self, row: Row, answer: FloatArray, levels: Levels, fitters: dict[int, Fitter]
+        self,
+        row: Row,
+        answer: FloatArray,
+        labels: Sequence[int],
+        levels: Levels,
+        fitters: dict[int, Fitter],
     ) -> _Fitted:
         """One fit for each label; with `settle`, from draws that grow until the order is settled.
 
@@ -316,7 +322,6 @@ class Tabular:
         """
         settings, number = self.settings, 0
         most = settings.max_samples or MAX_SAMPLES
-        labels = self._labels(answer)
         while True:
             seen = levels[number]
             if number not in fitters:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from limecli.leaf_boxes import LeafBoxes
 from limecli.models.box_paths import Boxes, refuse_size
-from limecli.types import LeafBoxes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from limecli.errors import NotExactError
+from limecli.leaf_boxes import LeafBoxes
 from limecli.models.box_boosters import booster_of
 from limecli.models.box_columns import Front
 from limecli.models.box_models import Scale, Terms, read_model, unwrapped
@@ -14,7 +15,7 @@ from limecli.models.box_paths import boxes_of
 from limecli.models.box_table import tabulate
 from limecli.models.categories import matrix_of
 from limecli.models.column_names import picked, renamed
-from limecli.types import Column, LeafBoxes, Predictor
+from limecli.types import Column, Predictor
 
 if TYPE_CHECKING:
     from limecli.types import FloatArray, IntArray

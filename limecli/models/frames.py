@@ -7,7 +7,8 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from limecli.errors import PredictError
-from limecli.types import Column, LeafBoxes, Predictor
+from limecli.leaf_boxes import LeafBoxes
+from limecli.types import Column, Predictor
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from limecli.leaf_boxes import LeafBoxes
 from limecli.neighborhood.tabular_space import BinNormals, bin_normals
-from limecli.types import Column, LeafBoxes
+from limecli.types import Column
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

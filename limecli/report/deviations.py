@@ -79,7 +79,7 @@ class _Judged:
 
     def __init__(self, pair: Pair, sides: Sides, allowed: float) -> None:
         self._pair, self._sides, self._allowed = pair, sides, allowed
-        self._beyond: list[Difference] = []
+        self._excused: list[Difference] = []
         self._deviation: float | None = None
         self._reason = ""
         self._notes: list[str] = []
@@ -110,7 +110,10 @@ class _Judged:
             elif not drawn[j].told:
                 rare.append(item["feature"])
             else:
-                self._judge(label, item, drawn[j], errors.get(j) or max(known))
+                error = errors.get(j)
+                self._judge(
+                    label, item, drawn[j], max(known) if error is None else error, here.get(j)
+                )
         if rare:
             self._notes.append(f"{label}: too few of lime's samples tell of {', '.join(rare)}")
         self._tell_others(label, one, there)
@@ -131,35 +134,45 @@ class _Judged:
             return None
         return float(item["high"] - item["low"]) / 2 / _quantile(self._sides.degrees)
 
-    def _judge(self, label: str, item: Mapping[str, Any], drawn: Drawn, error: float) -> None:
-        apart = abs(item["weight"] - drawn.weight)
-        rounding = self._pair.tolerance * self._pair.scale
-        deviation = _deviation(max(0.0, apart - rounding), error, drawn.error, self._sides.degrees)
+    def _judge(
+        self, label: str, item: Mapping[str, Any], drawn: Drawn, error: float,
+        here: Mapping[str, Any] | None,
+    ) -> None:  # fmt: skip
+        weight = item["weight"]
+        deviation = self._apart(weight, drawn.weight, error, drawn.error)
         self._deviation = max(self._deviation or 0.0, deviation)
-        if deviation > self._allowed:
-            self._beyond.append(
-                Difference("weight", item["weight"], drawn.weight, label, item["feature"],
-                           apart / self._pair.scale, deviation)
-            )  # fmt: skip
+        if deviation <= self._allowed:
+            return
+        difference = abs(weight - drawn.weight) / self._pair.scale
+        found = Difference(
+            "weight", weight, drawn.weight, label, item["feature"], difference, deviation
+        )
+        # lime's fault explains no weight that does not come out again either.
+        excused = (
+            self._sides.faulty
+            and here is not None
+            and self._apart(weight, here["weight"], error, error) <= self._allowed
+        )
+        (self._excused if excused else self._pair.found).append(found)
+
+    def _apart(self, one: float, other: float, error: float, its_error: float) -> float:
+        """Standard errors between two weights, but for rounding."""
+        apart = max(0.0, abs(one - other) - self._pair.tolerance * self._pair.scale)
+        return _deviation(apart, error, its_error, self._sides.degrees)
 
     def compared(self, recorded: Mapping[str, Any]) -> Compared:
         """The verdict. Where lime draws what is not there, a deviating weight decides nothing."""
-        found, notes, reason = [*self._pair.found], self._notes, self._reason
-        verified: bool | None = not found
-        if self._sides.faulty and self._beyond:
-            columns = ", ".join(self._sides.faulty)
-            lime = f"lime perturbs bins with a single value to 0 (columns {columns})"
-            reason = reason or f"{len(self._beyond)} weights deviate, but {lime}"
-        else:
-            found += self._beyond
-            verified = not found
-        if reason and not found:
-            verified = None
-        if verified and self._deviation is None and recorded["status"] == "ok":
-            verified, reason = None, "there is no weight that lime's samples tell of"
+        found, reason = tuple(self._pair.found), self._reason
+        if self._excused:
+            columns, count = ", ".join(self._sides.faulty), len(self._excused)
+            deviate = "1 weight deviates" if count == 1 else f"{count} weights deviate"
+            reason = f"lime perturbs bins with a single value to 0 (in {columns}), and {deviate}"
+        if not reason and recorded["status"] == "ok" and self._deviation is None:
+            reason = "there is no weight that lime's samples tell of"
+        verified = False if found else None if reason else True
         return Compared(
-            recorded["id"], recorded["index"], verified, self._pair.largest, tuple(found),
-            reason if verified is None else "", self._deviation, tuple(notes),
+            recorded["id"], recorded["index"], verified, self._pair.largest, found,
+            "" if found else reason, self._deviation, tuple(self._notes),
         )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from limecli.types import LeafBoxes
+from limecli.leaf_boxes import LeafBoxes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from limecli.leaf_boxes import LeafBoxes
 from limecli.surrogate.fit import Fit, Weight
 from limecli.surrogate.tilted import (
     CodeLaws,
@@ -25,7 +26,6 @@ from limecli.surrogate.tilted import (
     TiltedNormals,
     kept,
 )
-from limecli.types import LeafBoxes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,7 +15,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from limecli.types import FloatArray, IntArray, LeafBoxes
+    from limecli.leaf_boxes import LeafBoxes
+    from limecli.types import FloatArray, IntArray
 
 _LEAST = 1e-100  # a kernel below it counts as this: the weights no longer depend on it
 _EQUAL = 1e-15  # of two probabilities: a difference below it is rounding

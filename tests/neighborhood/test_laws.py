@@ -7,10 +7,11 @@ import pytest
 from scipy.stats import norm, truncnorm
 
 from limecli.inputs.background import continuous_column
+from limecli.leaf_boxes import LeafBoxes
 from limecli.neighborhood.laws import bin_laws, normal_laws
 from limecli.neighborhood.lime_stream import draw_bins, generator
 from limecli.neighborhood.tabular_space import TabularSpace
-from limecli.types import Column, LeafBoxes
+from limecli.types import Column
 
 INF = np.inf
 

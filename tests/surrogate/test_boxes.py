@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from limecli.leaf_boxes import LeafBoxes
 from limecli.surrogate import boxes as module
 from limecli.surrogate.boxes import evaluate, probes
-from limecli.types import LeafBoxes
 
 INF = np.inf
 BOXES = LeafBoxes(

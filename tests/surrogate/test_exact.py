@@ -18,6 +18,7 @@ from sklearn.ensemble import (
 )
 
 from limecli.inputs.background import continuous_column
+from limecli.leaf_boxes import LeafBoxes
 from limecli.neighborhood.kernel import kernel
 from limecli.neighborhood.laws import bin_laws, normal_laws
 from limecli.neighborhood.lime_stream import draw_bins, draw_normals, generator
@@ -25,7 +26,7 @@ from limecli.neighborhood.tabular_space import TabularSpace
 from limecli.surrogate.exact import Moments, exact_bins, exact_fit, exact_normals
 from limecli.surrogate.ridge import Target, WeightedSamples
 from limecli.surrogate.selection import select
-from limecli.types import Column, LeafBoxes
+from limecli.types import Column
 
 INF = np.inf
 METHODS = ["none", "forward_selection", "highest_weights", "lasso_path"]
