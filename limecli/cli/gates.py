@@ -13,7 +13,7 @@ from limecli.types import Background, Explanation, Skipped, Surrogate
 
 
 class GateError(LimecliError):
-    """A gate failed: the report is written all the same."""
+    """A gate failed. What an explanation does not reach, its report says all the same."""
 
     code = ExitCode.FINDING
 
@@ -56,10 +56,10 @@ class GateOptions:
             if least is not None and value is None:
                 yield f"{name} could not be measured, --min-{name} asks for {least:g}"
             elif least is not None and value is not None and value < least:
-                yield f"{name} {value:.3g} is below --min-{name} {least:g}"
+                yield f"{name} {value:.6g} is below --min-{name} {least:g}"
         gap = abs(surrogate.local_prediction - surrogate.model_prediction)
         if self.max_gap is not None and gap > self.max_gap:
-            yield f"surrogate and model differ by {gap:.3g}, more than --max-gap {self.max_gap:g}"
+            yield f"surrogate and model differ by {gap:.6g}, more than --max-gap {self.max_gap:g}"
 
 
 def check_background(background: Background | None) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limecli.cli.destinations import check_writable, filled, write_atomically
 from limecli.cli.run import Keep, Prepared, Run
 from limecli.errors import UsageError
-from limecli.types import Background, Explanation, Predictor
+from limecli.types import Explanation, LimeSettings, Predictor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _SUFFIX = ".npz"
 
@@ -34,7 +37,7 @@ def neighborhood_files(template: str | None, run: Run, prepared: Prepared) -> Ke
         check_writable(name)
 
     def keep(explanation: Explanation) -> None:
-        data = _archive(explanation, run.predictor, prepared.background)
+        data = _archive(explanation, run.predictor, prepared)
         if data is None:
             run.console.note("--save-neighborhood: lime's own classes keep no samples")
             return
@@ -43,10 +46,8 @@ def neighborhood_files(template: str | None, run: Run, prepared: Prepared) -> Ke
     return keep
 
 
-def _archive(
-    explanation: Explanation, predictor: Predictor, background: Background | None
-) -> bytes | None:
-    """Samples, z, weights and predictions; names and categories as text."""
+def _archive(explanation: Explanation, predictor: Predictor, prepared: Prepared) -> bytes | None:
+    """Samples, z, weights and predictions; what features and classes are called."""
     import numpy as np
 
     found = explanation.neighborhood
@@ -60,15 +61,35 @@ def _archive(
         "predictions": np.ascontiguousarray(found.outputs),
         "instance": found.origin,
         "class_names": np.array(predictor.class_names, dtype=np.str_),
+        **_features(explanation, predictor, prepared),
     }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _features(
+    explanation: Explanation, predictor: Predictor, prepared: Prepared
+) -> dict[str, NDArray[Any]]:
+    """What the columns of z stand for: of a table with its categories, words, or superpixels."""
+    import numpy as np
+
+    background = prepared.background
     if background is not None:
         categories = {
             column.name: list(column.categories)
             for column in background.columns
             if column.categories is not None
         }
-        arrays["feature_names"] = np.array(background.feature_names, dtype=np.str_)
-        arrays["categories"] = np.array(json.dumps(categories))
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
+        return {
+            "feature_names": np.array(background.feature_names, dtype=np.str_),
+            "categories": np.array(json.dumps(categories)),
+        }
+    if explanation.segmentation is not None:
+        return {"segments": explanation.segmentation.labels}
+    from limecli.explainers.assemble import resolved
+    from limecli.explainers.tokens import Tokens
+
+    settings = resolved(LimeSettings(kind="text", **prepared.own), 1.0, predictor)
+    words = Tokens(explanation.instance, settings).words
+    return {"feature_names": np.array(words, dtype=np.str_)}

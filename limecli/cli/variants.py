@@ -10,7 +10,7 @@ from typing import Any
 
 from limecli.cli.run import Explained, Prepared, Run, Subject
 from limecli.cli.subjects import Rows
-from limecli.errors import LimecliError
+from limecli.errors import LimecliError, PredictError, UsageError
 from limecli.types import (
     Explanation,
     Instance,
@@ -23,7 +23,10 @@ from limecli.types import (
 
 _WIDTHS = (0.5, 2.0)  # times the width in force
 _BINS = ("quartile", "decile", "none")
+_OTHER_BINS = "bins: "
 _SEEDS = 1 << 32
+
+_Key = tuple[int, int]  # of an instance and a label
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ def repeated(
         key = (instance.index, surrogate.index)
         sets = [_features(surrogate), *(_features(other[key]) for other in others if key in other)]
         pairs = [_jaccard(a, b) for a, b in combinations(sets, 2)]
+        if not pairs:  # the model refuses the samples of every other seed
+            return surrogate
         return replace(surrogate, repeats=Repeats(len(sets), fmean(pairs)))
 
     return _mapped(explained, judged)
@@ -70,25 +75,31 @@ def sensitive(
         settings, kernel_width=width, auto_width=None, settle=None, num_features=None,
         feature_selection="none",
     )  # fmt: skip
-    found = [("as explained", prepared, _by_label(explained))]
+    found = [_variants("as explained", prepared, explained)]
     for factor in _WIDTHS:
         name = f"kernel width {width * factor:.3g}"
         wider = _again(run, prepared, replace(fixed, kernel_width=width * factor))
-        found.append((name, prepared, _by_label(wider)))
+        found.append(_variants(name, prepared, wider))
     for name, other, its_run in _alternatives(run, subject, prepared):
         again = replace(fixed, discretizer=other.own.get("discretizer", settings.discretizer))
-        found.append((name, other, _by_label(_again(its_run, other, again))))
+        found.append(_variants(name, other, _again(its_run, other, again)))
 
     def judged(instance: Instance, surrogate: Surrogate) -> Surrogate:
         key = (instance.index, surrogate.index)
-        variants = tuple(
-            Variant(name, _effects(by_label[key], instance, other), by_label[key].fidelity)
-            for name, other, by_label in found
-            if key in by_label
-        )
-        return replace(surrogate, variants=variants)
+        return replace(surrogate, variants=tuple(by[key] for by in found if key in by))
 
     return _mapped(explained, judged)
+
+
+def _variants(name: str, prepared: Prepared, explained: Explained) -> dict[_Key, Variant]:
+    return {
+        (item.instance.index, one.index): Variant(
+            name, _effects(one, item.instance, prepared), one.fidelity
+        )
+        for item in explained.results
+        if isinstance(item, Explanation)
+        for one in item.surrogates
+    }
 
 
 def _effects(
@@ -111,29 +122,39 @@ def _alternatives(
     """A table seen against other bins and other backgrounds, as far as these can be made."""
     if not isinstance(subject, Rows) or prepared.background is None:
         return
-    own = prepared.own["discretizer"]
-    choices = [(f"bins: {name}", replace(subject, discretizer=name)) for name in _BINS
+    seen, own = prepared.background, prepared.own["discretizer"]
+    alike = replace(subject, discretizer=own)
+    choices = [(f"{_OTHER_BINS}{name}", replace(subject, discretizer=name)) for name in _BINS
                if name != own]  # fmt: skip
-    if prepared.background.source != "rows":
-        choices.append(("background: the rows of ROWS", replace(subject, background=subject.path)))
-    if prepared.background.source != "model":
-        choices.append(("background: the model's own", replace(subject, from_model=True)))
+    if seen.source != "rows":
+        choices.append(("background: the rows of ROWS", replace(alike, background=subject.path)))
+    if seen.source != "model":
+        choices.append(("background: the model's own", replace(alike, from_model=True)))
     for name, choice in choices:
         aside = run.aside()
         try:
-            yield name, choice.prepare(aside), aside
+            other = choice.prepare(aside)
         except LimecliError:  # statistics hold one kind of bins, not every model has a background
             continue
+        found = other.background
+        # Without names the model takes columns in their order: that of ROWS may be another.
+        if found is None or found.feature_names != seen.feature_names:
+            continue
+        if name.startswith(_OTHER_BINS) or found.sha256 is None or found.sha256 != seen.sha256:
+            yield name, other, aside
 
 
 def tuned(run: Run, subject: Subject, prepared: Prepared, settings: LimeSettings) -> Tuned:
     """The bins and the kernel width of the best held-out R² on blocks kept for tuning.
 
     Draws once for each kind of bins; R² is measured anew, on other blocks, when it is reported.
+    Raises UsageError for lime's own classes.
     """
+    if settings.engine == "lime":
+        raise UsageError("--tune needs limecli's own engine", "leave out --engine lime")
     tries = [(prepared, run)]
     for name, other, its_run in _alternatives(run, subject, prepared):
-        if name.startswith("bins"):
+        if name.startswith(_OTHER_BINS):
             tries.append((other, its_run))
     table: list[dict[str, Any]] = []
     best: tuple[float, Prepared, LimeSettings] | None = None
@@ -176,14 +197,19 @@ def table_lines(table: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _again(run: Run, prepared: Prepared, settings: LimeSettings) -> Explained:
-    """Weights only, without a word, of what could be explained the first time."""
+    """Weights only, without a word. Nothing where the model refuses samples: those of other seeds
+    or bins lie elsewhere.
+    """
     aside = run.aside()
     aside.predictor = run.predictor
     bare = replace(prepared, skipped=(), real=None)
-    return aside.explain(bare, replace(settings, flips=None))
+    try:
+        return aside.explain(bare, replace(settings, flips=None))
+    except PredictError:
+        return Explained((), settings)
 
 
-def _by_label(explained: Explained) -> dict[tuple[int, int], Surrogate]:
+def _by_label(explained: Explained) -> dict[_Key, Surrogate]:
     """Surrogates by instance and label."""
     return {
         (item.instance.index, surrogate.index): surrogate

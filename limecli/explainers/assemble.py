@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -114,11 +114,17 @@ def surrogates(
     return tuple(made)
 
 
-class ColumnWords:
-    """Names a table's features by the bin or category that a row lies in; each name made once."""
+NEVER = "never in the background: no weight"
 
-    def __init__(self, columns: tuple[Column, ...], binned: bool) -> None:
-        self._columns, self._binned = columns, binned
+
+class ColumnWords:
+    """Names a table's features by the bin or category that a row lies in; each name made once.
+
+    `never` is added where the background never has that bin or category.
+    """
+
+    def __init__(self, columns: tuple[Column, ...], binned: bool, never: str | None = None) -> None:
+        self._columns, self._binned, self._never = columns, binned, never
         self._words: dict[tuple[int, float], str] = {}
 
     def describe(self, instance: Instance) -> Describe:
@@ -127,18 +133,42 @@ class ColumnWords:
         def describe(j: int) -> dict[str, Any]:
             column, number = self._columns[j], float(instance.payload[j])
             words: str | None = None
-            if not column.continuous:
-                words = self._condition(j, number)
-            elif self._binned:
+            if self._binned or not column.continuous:
                 words = self._condition(j, bin_code(column, number))
             return {"feature": column.name, "condition": words, "value": instance.values[j]}
 
         return describe
 
+    def never(self, instance: Instance) -> frozenset[int]:
+        """The features whose bin or category the background never has."""
+        if self._never is None:
+            return frozenset()
+        return frozenset(
+            j
+            for j, (column, number) in enumerate(zip(self._columns, instance.payload, strict=True))
+            if (self._binned or not column.continuous)
+            and bin_code(column, float(number)) not in column.feature_values
+        )
+
     def _condition(self, j: int, code: float) -> str:
         if (j, code) not in self._words:
-            self._words[j, code] = condition(self._columns[j], code)
+            column = self._columns[j]
+            words = condition(column, code)
+            if self._never is not None and code not in column.feature_values:
+                words = f"{words} ({self._never})"
+            self._words[j, code] = words
         return self._words[j, code]
+
+
+def without_weight(surrogate: Surrogate, features: Collection[int]) -> Surrogate:
+    """A surrogate that claims nothing of some features: their 0 is no measured one."""
+    parts = tuple(
+        replace(part, low=None, high=None, sign_probability=None, top_probability=None)
+        if part.index in features
+        else part
+        for part in surrogate.attributions
+    )
+    return replace(surrogate, attributions=parts)
 
 
 def describe_superpixels(found: Segmentation) -> Describe:

@@ -38,7 +38,11 @@ def condition(column: Column, code: float) -> str:
 
 
 def bin_code(column: Column, value: float) -> float:
-    """The bin that a number falls into, as lime finds it; missing has a code of its own."""
+    """The bin that a number falls into, as lime finds it; missing has a code of its own. The code
+    of a category is the number itself.
+    """
+    if column.categories is not None:
+        return value
     if math.isnan(value):
         return float(len(column.bins) + 1)
     return float(bisect_left(column.bins, value))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from limecli.errors import InputError
 from limecli.explainers.conditions import seeded
 from limecli.explainers.control import Control, pool_plan
 from limecli.neighborhood.kernel import binary_distances, distances_to_first, kernel
@@ -261,6 +262,11 @@ class SobolDesign:
     ) -> Fitter:
         """See `Design`. Rows that see the draws alike have the same fit: it is made once."""
         seen = self._space.seen(draws, row, settings.kernel_width)
+        if not seen.weights[1:].any():
+            raise InputError(
+                "the row lies so far from the background that the kernel gives no sample a weight",
+                "a larger --kernel-width, or --discretizer quartile",
+            )
         samples = BlockedSamples(seen.z[:, 1:], seen.weights[1:], self.blocks)
         k = settings.num_features or len(seen.first)
         method = settings.feature_selection

@@ -12,19 +12,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limecli.errors import InputError, NotExactError, PredictError, UsageError
-from limecli.explainers.assemble import ColumnWords, chosen_labels, resolved, scores, surrogates
+from limecli.errors import InputError, PredictError, UsageError
+from limecli.explainers.assemble import (
+    NEVER,
+    ColumnWords,
+    chosen_labels,
+    resolved,
+    scores,
+    surrogates,
+    without_weight,
+)
 from limecli.explainers.batches import BatchedModel, batch_size_for
+from limecli.explainers.choice import chosen
 from limecli.explainers.clock import Clock
 from limecli.explainers.conditions import lime_notes, refuse_missing
-from limecli.explainers.designs import Design, Fitter, LimeDesign, Row, SobolDesign, Space
+from limecli.explainers.designs import Design, Fitter, Row, Space
 from limecli.explainers.interface import Progress, one_by_one, skipped
 from limecli.explainers.levels import Asked, Levels
 from limecli.explainers.row_wise import RowWise, alike
 from limecli.explainers.samplers import MAX_SAMPLES, TIE_TOLERANCE, check_sampler
 from limecli.explainers.width import Tried, best_width, tuning_blocks, widths_tried
 from limecli.neighborhood.lime_stream import TabularDraws
-from limecli.neighborhood.sobol import SobolPlan, sobol_plan
 from limecli.surrogate.fit import Fit
 from limecli.surrogate.settle import order_settled
 from limecli.types import (
@@ -51,8 +59,12 @@ _NOT_ROW_WISE = (
 
 @dataclass(frozen=True)
 class _Fitted:
-    """What was made of one row, from which neighborhood; `settled` is None if nobody asks."""
+    """What was made of one row, of which the model says `answer`, and from which neighborhood.
 
+    `settled` is None if nobody asks.
+    """
+
+    answer: FloatArray
     fits: dict[int, Fit]
     seen: Asked
     settled: dict[int, bool] | None
@@ -76,57 +88,17 @@ class Tabular:
         self._default_width = float(np.sqrt(len(background.columns)) * 0.75)
         self.settings = resolved(settings, self._default_width, predictor)
         self._space = Space(self._columns, self.settings)
-        self._words = ColumnWords(self._columns, self._space.binned)
         self._progress = progress
         self._batch_size = batch_size_for(self.settings, _BYTES_A_CELL * len(self._columns))
         self.tried: tuple[Tried, ...] = ()
         self._scored: list[int] | None = None
         self._shared: tuple[Levels, RowWise] | None = None
         self._shared_clock = Clock()
-        self._design, reasons = self._chosen()
-        self.settings = replace(
-            self.settings, sampler=self._design.sampler, num_samples=self._design.num_samples
-        )
-        self.notes = (*lime_notes(self._columns, self.settings), *reasons)
-
-    def _chosen(self) -> tuple[Design, tuple[str, ...]]:
-        """The design that the settings ask for, and what to say of another one in its place."""
-        settings = self.settings
-        reasons: tuple[str, ...] = ()
-        if settings.sampler in ("auto", "exact"):
-            try:
-                return self._exact(), ()
-            except NotExactError as error:
-                self.settings = replace(settings, not_exact=str(error))
-                if settings.sampler == "exact":
-                    reasons = (f"exact weights do not apply, samples are drawn: {error}",)
-        plan = self._sobol_plan()
-        if settings.sampler == "lime":
-            return LimeDesign(self._space, settings), ()
-        if plan is not None:
-            return SobolDesign(self._space, settings, plan), reasons
-        return self._without_sobol(reasons)
-
-    def _sobol_plan(self) -> SobolPlan | None:
-        """What comes nearest to `num_samples`; with `settle`, not above `max_samples`."""
-        settings, d = self.settings, len(self._columns)
-        most = settings.max_samples if settings.settle is not None else None
-        wanted = settings.num_samples
-        plan = sobol_plan(wanted, d)
-        while plan is not None and most is not None and plan.n > most:
-            wanted -= wanted // 4
-            plan = sobol_plan(wanted, d)
-        return plan
-
-    def _without_sobol(self, reasons: tuple[str, ...]) -> tuple[Design, tuple[str, ...]]:
-        settings, d = self.settings, len(self._columns)
-        reason = (
-            f"{settings.num_samples} samples are too few for Sobol's points in {d} columns:"
-            " lime's independent draws are used"
-        )
-        if settings.settle is not None:
-            raise UsageError(f"--settle: {reason}, which cannot go on", "more --num-samples")
-        return LimeDesign(self._space, settings), (*reasons, reason)
+        choice = chosen(self.settings, self._space, self._exact)
+        self._design, self.settings = choice.design, choice.settings
+        known = None if self.settings.sampler == "lime" else NEVER
+        self._words = ColumnWords(self._columns, self._space.binned, known)
+        self.notes = (*lime_notes(self._columns, self.settings), *choice.notes)
 
     def _exact(self) -> Design:
         """Exact weights, checked on the model; what it says of the draws is kept."""
@@ -205,7 +177,7 @@ class Tabular:
         self._tune([row], [answer], levels)
         with model.clock.phase("fit"):
             found = self._fitted(row, answer, self._labels(answer), levels, {})
-        return self._explanation(instance, answer, found, model.clock.seconds)
+        return self._explanation(instance, found, model.clock.seconds)
 
     def _of_its_own(self, instance: Instance) -> Explanation:
         return replace(self._alone(instance), notes=(_NOT_ROW_WISE,))
@@ -226,10 +198,11 @@ class Tabular:
                 found = self._shared_fits(chunk, answers, levels)
             for i, (instance, answer) in enumerate(zip(chunk, answers, strict=True)):
                 self._progress(1)
-                if isinstance(answer, Skipped):
-                    yield answer
+                fitted = answer if isinstance(answer, Skipped) else found[i]
+                if isinstance(fitted, Skipped):
+                    yield fitted
                     continue
-                yield self._explanation(instance, answer, found[i], clock.seconds)
+                yield self._explanation(instance, fitted, clock.seconds)
                 clock = Clock()
 
     def _predicted(self, model: BatchedModel, rows: FloatArray) -> FloatArray:
@@ -261,9 +234,9 @@ class Tabular:
         instances: Sequence[Instance],
         answers: Sequence[FloatArray | Skipped],
         levels: Levels,
-    ) -> dict[int, _Fitted]:
+    ) -> dict[int, _Fitted | Skipped]:
         """Fits of each row. Rows in the same bins have the same z, weights and Gram matrix."""
-        found: dict[int, _Fitted] = {}
+        found: dict[int, _Fitted | Skipped] = {}
         good = {i: answer for i, answer in enumerate(answers) if not isinstance(answer, Skipped)}
         if not good:
             return found
@@ -275,7 +248,10 @@ class Tabular:
         for i, row, wanted in zip(good, rows, labels, strict=True):
             cell = row.payload if row.codes is None else row.codes
             fitters = cells.setdefault(cell.tobytes(), {})
-            found[i] = self._fitted(row, good[i], wanted, levels, fitters)
+            try:
+                found[i] = self._fitted(row, good[i], wanted, levels, fitters)
+            except InputError as error:
+                found[i] = skipped(instances[i], error)
         return found
 
     def _tune(self, rows: Sequence[Row], answers: Sequence[FloatArray], levels: Levels) -> None:
@@ -328,10 +304,10 @@ class Tabular:
                 fitters[number] = self._design.fitter(seen.draws, row, settings, self._scored)
             fits = {label: fitters[number](label, seen.outputs(label, answer)) for label in labels}
             if settings.settle is None:
-                return _Fitted(fits, seen, None)
+                return _Fitted(answer, fits, seen, None)
             settled = self._settled(fits, number)
             if all(settled.values()) or 2 * (len(seen.draws.rows) - 1) > most:
-                return _Fitted(fits, seen, settled)
+                return _Fitted(answer, fits, seen, settled)
             number += 1
 
     def _labels(self, answer: FloatArray) -> list[int]:
@@ -344,10 +320,13 @@ class Tabular:
         return {label: order_settled(fit, top, tolerance, look) for label, fit in fits.items()}
 
     def _explanation(
-        self, instance: Instance, answer: FloatArray, found: _Fitted, phases: dict[str, float]
+        self, instance: Instance, found: _Fitted, phases: dict[str, float]
     ) -> Explanation:
-        describe = self._words.describe(instance)
+        describe, answer = self._words.describe(instance), found.answer
         made = surrogates(found.fits, answer, self._predictor, describe)
+        never = self._words.never(instance)
+        if never:
+            made = tuple(without_weight(one, never) for one in made)
         if found.settled is not None:
             made = tuple(replace(one, settled=found.settled[one.index]) for one in made)
         exact = self._design.sampler == "exact"

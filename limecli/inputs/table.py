@@ -347,8 +347,8 @@ class RowEncoder:
             shown = "missing" if raw is None else repr(raw)
             self.notes.setdefault(
                 column.name,
-                f"{where}: {column.name!r} is {shown}, which never occurs in the background;"
-                " its weight rests on one sample and means little",
+                f"{where}: {column.name!r} is {shown}, which never occurs in the background:"
+                " it has no weight (lime's own rests on one sample and means little)",
             )
         return float(code), coder.categories[code]
 

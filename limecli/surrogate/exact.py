@@ -201,7 +201,8 @@ def exact_fit(moments: Moments, label: int, first: FloatArray, method: str, k: i
     )  # fmt: skip
     intercept = float(moments.expected[place] - beta[chosen] @ moments.mean[chosen])
     local = intercept + float(beta[chosen] @ first[chosen])
-    return Fit(intercept, weights, None, local, stability=1.0, interval="exact")
+    stability = 1.0 if beta.any() else None
+    return Fit(intercept, weights, None, local, stability=stability, interval="exact")
 
 
 def _scores(moments: Moments, beta: FloatArray, first: FloatArray, method: str) -> FloatArray:

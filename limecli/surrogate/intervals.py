@@ -68,6 +68,8 @@ class Errors:
 
     def ranks(self, order: NDArray[np.intp]) -> list[tuple[int, int]]:
         """For each place in `order` the first and last rank of those it is not told apart from."""
+        if len(order) == 0:
+            return []
         gaps, errors = self.gaps(order)
         return tied(gaps > quantile(_LEVEL, self.degrees) * errors)
 

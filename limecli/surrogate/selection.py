@@ -178,6 +178,8 @@ def _lasso_of(moments: Moments, k: int) -> NDArray[np.intp]:
     from sklearn.linear_model import lars_path_gram
 
     alive = np.flatnonzero(~moments.dead)
+    if len(alive) == 0:
+        return alive
     scale = float(np.sqrt(moments.squares)) or 1.0  # the path stops at absolute tolerances
     gram = moments.gram[np.ix_(alive, alive)]
     products = moments.products[alive] / scale

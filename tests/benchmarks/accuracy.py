@@ -24,6 +24,7 @@ import beds
 import numpy as np
 from beds import TableBed
 from runs import (
+    BOOSTED,
     CONTROLLED,
     HADAMARD,
     LIME,
@@ -111,8 +112,11 @@ def sizes(bed: Bed) -> list[int]:
 
 NEEDED = {
     ("iris", SOBOL): 1 / 10,
+    ("iris", BOOSTED): 1 / 10,
     ("breast_cancer", SOBOL): 1 / 4,
+    ("breast_cancer", BOOSTED): 1 / 4,
     ("mixed", SOBOL): None,
+    ("mixed", BOOSTED): None,
     ("picture", HADAMARD): 2 / 5,
     ("picture", PAIRS): None,
     ("picture", CONTROLLED): None,
@@ -169,8 +173,8 @@ def signs(found: Runs, bed: Bed) -> tuple[float, float]:
 def numbers(bed: Bed, way: Way) -> tuple[int, ...]:
     """Numbers of samples to look at intervals with: lime's, and one that suffices for its error."""
     n = bed.num_samples
-    if way == CONTROLLED:  # its fits take seconds
-        return (n,) if bed.kind == "image" else (n // 3,)
+    if way.control:  # its fits take long
+        return (n // 4,) if way == BOOSTED else (n,) if bed.kind == "image" else (n // 3,)
     return {LIME: (n,), SOBOL: (n, n // 4), HADAMARD: (n, n // 2), PAIRS: (n, n // 2)}[way]
 
 
@@ -190,7 +194,7 @@ def coverage_line(name: str, way: Way, n: int, scale: Scale) -> Line:
     share, (sure, right) = covered(found, bed), signs(found, bed)
     missing = sum(one.interval is None for one in found.surrogates)
     more = f"; {missing} runs without intervals" if missing else ""
-    if bed.n_features > 10 and way != CONTROLLED:
+    if bed.n_features > 10 and not way.control:
         chosen = repeated(name, scale.limit, way, n, 10, scale.seeds)
         more += f"; of 10 chosen {covered_chosen(chosen, bed):.3f}"
     return Line(
@@ -221,7 +225,9 @@ def stability(scale: Scale) -> Iterator[Line]:
     for name, ways in WAYS.items():
         bed = bed_of(name, scale.limit)
         for way in ways:
-            for k in (2,) if bed.n_features < 10 else (5, 10):
+            if way.control and name != "picture":
+                continue
+            for k in (3,) if bed.n_features < 10 else (5, 10):
                 found = repeated(name, scale.limit, way, None, k, scale.seeds)
                 true = jaccard(strongest(found, k))
                 said = [one.stability for one in found.surrogates if one.stability is not None]
@@ -262,7 +268,7 @@ def settle(scale: Scale) -> Iterator[Line]:
     for name, ways in WAYS.items():
         quick = name in {"iris", "picture"}  # the others take seconds a run
         for way in ways[1:]:
-            if quick or way != CONTROLLED:
+            if name == "picture" or not way.control:
                 yield settle_line(name, way, scale.settled if quick else scale.settled // 4, scale)
 
 

@@ -34,7 +34,7 @@ class Way:
 
 
 LIME, SOBOL, HADAMARD, PAIRS = Way("lime"), Way("sobol"), Way("hadamard"), Way("pairs")
-CONTROLLED = Way("pairs", control=True)
+CONTROLLED, BOOSTED = Way("pairs", control=True), Way("sobol", control=True)
 
 
 @cache
@@ -52,9 +52,9 @@ def bed_of(name: str, limit: int) -> Bed:
 
 
 WAYS = {
-    "iris": (LIME, SOBOL),
-    "breast_cancer": (LIME, SOBOL),
-    "mixed": (LIME, SOBOL),
+    "iris": (LIME, SOBOL, BOOSTED),
+    "breast_cancer": (LIME, SOBOL, BOOSTED),
+    "mixed": (LIME, SOBOL, BOOSTED),
     "picture": (LIME, HADAMARD, PAIRS, CONTROLLED),
     "text": (LIME, PAIRS, CONTROLLED),
     "forest_text": (LIME, PAIRS, CONTROLLED),

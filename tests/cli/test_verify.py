@@ -14,15 +14,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.datasets import load_breast_cancer, load_iris
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from limecli.report.comparison import TOLERANCE, compare
+from limecli.report.comparison import compare
+from limecli.report.differences import TOLERANCE
 from tests.conftest import SAMPLES
 
 PENGUINS = (SAMPLES / "penguins.pkl", SAMPLES / "penguins.csv")
 FEW = ("-n", "100")
+LIMES = ("--sampler", "lime")
 
 
 @pytest.fixture
@@ -107,13 +111,15 @@ def refused(fails, code, *args, **kwargs):
     ],
 )  # fmt: skip
 def test_rows_stand_under_either_engine(report, verified, options):
-    made = report("tabular", *PENGUINS, *FEW, *options)
-    assert verified(made, "--against", "lime")["against"] == "lime"
+    made = report("tabular", *PENGUINS, *FEW, *LIMES, *options)
+    verdict = verified(made, "--against", "lime")
+    assert (verdict["against"], verdict["comparison"]) == ("lime", "equal numbers")
     assert verified(made, "--against", "limecli")["against"] == "limecli"
 
 
 def test_a_report_stands_against_limes_own_classes(report, verified):
-    verdict = verified(report("tabular", *PENGUINS, *FEW, "-r", "0:2"), "--against", "lime")
+    made = report("tabular", *PENGUINS, *FEW, *LIMES, "-r", "0:2")
+    verdict = verified(made, "--against", "lime")
     assert verdict["against"] == "lime"
     assert [item["id"] for item in verdict["explanations"]] == ["0", "1"]
     assert verdict["versions"] == {}
@@ -205,7 +211,8 @@ def test_pictures_stand(report, verified):
     ],
 )
 def test_options_of_pictures_stand(report, verified, options):
-    made = report("image", SAMPLES / "digits.onnx", SAMPLES / "digit-3.png", *FEW, *options)
+    made = report("image", SAMPLES / "digits.onnx", SAMPLES / "digit-3.png", *FEW, *LIMES,
+                  *options)  # fmt: skip
     verified(made, "--against", "lime")
     verified(made, "--against", "limecli")
 
@@ -241,7 +248,7 @@ def test_a_skipped_picture_is_not_compared_without_its_path(report, verified, tm
 )
 def test_texts_stand(report, verified, options):
     words = "you have won, call now now"
-    made = report("text", SAMPLES / "spam.joblib", words, *FEW, *options)
+    made = report("text", SAMPLES / "spam.joblib", words, *FEW, *LIMES, *options)
     verified(made, "--against", "lime")
     verified(made, "--against", "limecli")
 
@@ -256,17 +263,33 @@ def test_lines_of_a_file_stand(report, verified, tmp_path):
     verified(made, "--input", tmp_path / "lines.txt")
 
 
-def test_a_report_of_before_stands(report, verified):
-    """Without the keys that came later, and with ones that are not known yet."""
-    made = report("tabular", *PENGUINS, *FEW, "-r", "0")
+def as_of_before(content):
+    """A report as it was before explanations had intervals, flips and real rows."""
+    for key in ("output", "activation", "n_classes", "name"):
+        del content["model"][key]
+    settings = content["settings"]
+    settings.update(later={"a": [1]}, requested={})
+    for key in ("batch_size", "flips", "immutable"):
+        settings.pop(key, None)
+    for item in content["explanations"]:
+        item["model_calls"] = item["weight_calls"] or settings["num_samples"]
+        for key in ("sampler", "weight_calls", "locality", "real_rows", "caveats"):
+            del item[key]
+        for label in item["labels"]:
+            label.update(fidelity=None, stability=None, settled=None, flips=None)
+            for key in ("interval", "no_interval", "fidelity_rows", "cell", "flip_samples"):
+                del label[key]
+            for found in label["attributions"]:
+                del found["ranks"]
+                found.update(low=None, high=None, sign_probability=None, top_probability=None)
 
-    def older(content):
-        for key in ("output", "activation", "n_classes", "name"):
-            del content["model"][key]
-        content["settings"].update(engine="lime", later={"a": [1]}, requested={})
-        del content["settings"]["batch_size"]
 
-    verified(edited(made, older))
+@pytest.mark.parametrize("engine", ["lime", "limecli"])
+def test_a_report_of_before_stands(report, verified, refuted, engine):
+    made = report("tabular", *PENGUINS, *FEW, *LIMES, "-r", "0:2", "--engine", engine)
+    verified(edited(made, as_of_before))
+    edited(made, lambda c: c["explanations"][1].update(model_calls=99))
+    assert [item["what"] for item in refuted(made)] == ["model calls"]
 
 
 def test_a_report_comes_through_a_pipe(cli, verified):
@@ -313,11 +336,16 @@ def test_a_process_of_its_own_verifies(process, report):
 
 @pytest.fixture
 def row(report):
-    return report("tabular", *PENGUINS, *FEW, "-r", "0")
+    """Drawn by Sobol's points, so that it has every number that a report can have."""
+    return report("tabular", *PENGUINS, "-n", "256", "--sampler", "sobol", "-r", "0")
 
 
 def first_label(content):
     return content["explanations"][0]["labels"][0]
+
+
+def first_flip(content):
+    return first_label(content)["flips"][0]
 
 
 def test_an_edited_weight_is_named(cli, row, refuted):
@@ -329,6 +357,7 @@ def test_an_edited_weight_is_named(cli, row, refuted):
     (found,) = refuted(edited(row, more))
     assert (found["what"], found["feature"], found["label"]) == ("weight", feature, "Adelie")
     assert found["difference"] == pytest.approx(1e-6, rel=0.3)
+    assert found["deviation"] is None
     shown = cli("verify", row)
     assert f"Adelie: weight of {feature}: " in shown.stdout
     assert shown.stdout.splitlines()[-1].startswith("  not verified: 1 of 1")
@@ -363,6 +392,34 @@ def test_what_is_below_the_tolerance_is_no_finding(row, verified):
         ("condition", lambda c: first_label(c)["attributions"][0].update(condition="any")),
         ("value", lambda c: first_label(c)["attributions"][0].update(value=1)),
         ("low", lambda c: first_label(c)["attributions"][0].update(low=0.1)),
+        ("high", lambda c: first_label(c)["attributions"][0].update(high=None)),
+        ("sign_probability",
+         lambda c: first_label(c)["attributions"][-1].update(sign_probability=0.999)),
+        ("top_probability",
+         lambda c: first_label(c)["attributions"][0].update(top_probability=0.99)),
+        ("tied ranks", lambda c: first_label(c)["attributions"][0].update(ranks=[1, 7])),
+        ("stability", lambda c: first_label(c).update(stability=0.5)),
+        ("settled", lambda c: first_label(c).update(settled=True)),
+        ("interval", lambda c: first_label(c).update(interval="exact")),
+        ("fidelity_rows", lambda c: first_label(c).update(fidelity_rows=1.0)),
+        ("rows of the cell", lambda c: first_label(c)["cell"].update(rows=99)),
+        ("lowest prediction of the cell", lambda c: first_label(c)["cell"].update(low=0.9)),
+        ("rows of the cell", lambda c: first_label(c).update(cell=None)),
+        ("flips", lambda c: first_label(c).update(flips=None)),
+        ("flips", lambda c: first_label(c)["flips"].clear()),
+        ("flip 1: to", lambda c: first_flip(c).update(to="nobody")),
+        ("flip 1: value", lambda c: first_flip(c).update(value=0.99)),
+        ("flip 1: features", lambda c: first_flip(c)["changes"].pop()),
+        ("flip 1: features", lambda c: first_flip(c)["changes"][0].update(feature="charm")),
+        ("flip 1: from", lambda c: first_flip(c)["changes"][0].update({"from": 1.0})),
+        ("flip 1: to", lambda c: first_flip(c)["changes"][0].update(to="more")),
+        ("flip samples", lambda c: first_label(c).update(flip_samples=10**6)),
+        ("model calls", lambda c: c["explanations"][0].update(model_calls=1)),
+        ("weight calls", lambda c: c["explanations"][0].update(weight_calls=0)),
+        ("real rows", lambda c: c["explanations"][0].update(real_rows=10**6)),
+        ("sampler", lambda c: c["explanations"][0].update(sampler="exact")),
+        ("shared features", lambda c: c["explanations"][0]["locality"].update(shared=6.9)),
+        ("features of the locality", lambda c: c["explanations"][0].update(locality=None)),
         ("ranks", lambda c: first_label(c)["attributions"][0].update(rank=2)),
         ("sha256 of the input",
          lambda c: c["explanations"][0]["input"].update(sha256="0" * 64)),
@@ -538,6 +595,201 @@ def test_the_result_goes_into_a_file(cli, row, tmp_path):
     assert "verified" in result.stderr
 
 
+# -- every sampler, and lime as a witness -----------------------------------------------------------
+
+WORDS = "you have won a prize call now to claim your free entry and see you at home tonight"
+
+
+@pytest.fixture(scope="module")
+def beds(tmp_path_factory):
+    """Small real models: a forest, boosting, a logistic regression, each with its data."""
+    folder = tmp_path_factory.mktemp("beds")
+    iris, kinds = load_iris(return_X_y=True, as_frame=True)
+    cancer, benign = load_breast_cancer(return_X_y=True, as_frame=True)
+    cancer = cancer.iloc[:, :8]
+    made = {
+        "forest": (RandomForestClassifier(10, random_state=0), iris, kinds),
+        "boosted": (HistGradientBoostingClassifier(random_state=0, max_iter=15), cancer, benign),
+        "logistic": (make_pipeline(StandardScaler(), LogisticRegression()), cancer, benign),
+    }
+    for name, (model, table, target) in made.items():
+        joblib.dump(model.fit(table, target), folder / f"{name}.joblib")
+        table.to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def drawn(report, beds):
+    """Reports of the beds, by what was drawn and how."""
+
+    def run(name, *options):
+        if name == "digits":
+            return report("image", SAMPLES / "digits.onnx", SAMPLES / "digit-3.png", *options)
+        if name == "spam":
+            return report("text", SAMPLES / "spam.joblib", WORDS, *options)
+        table = beds / f"{name}.csv"
+        return report("tabular", beds / f"{name}.joblib", table, "-b", table, *options)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("bed", "sampler", "options"),
+    [
+        ("forest", "exact", ["-r", "60:63", "--flips", "2"]),
+        ("forest", "exact", ["-r", "70", "--kernel-width", "auto", "-k", "2"]),
+        ("boosted", "sobol", ["-r", "20:22", "-n", "1000", "--flips", "2", "--immutable",
+                              "mean radius,mean area"]),
+        ("boosted", "sobol", ["-r", "5", "-n", "500", "--settle", "2", "--max-samples", "3000"]),
+        ("boosted", "sobol", ["-r", "3", "-n", "512", "--kernel-width", "auto"]),
+        ("boosted", "lime", ["-r", "3", "--sampler", "lime", "--kernel-width", "auto", *FEW]),
+        ("logistic", "sobol", ["-r", "3", "-n", "512", "--discretizer", "none", "--sampler",
+                               "sobol"]),
+        ("digits", "hadamard", ["-n", "600"]),
+        ("digits", "pairs", ["-n", "200", "--sampler", "pairs", "--flips", "0"]),
+        ("spam", "pairs", ["-n", "300", "--kernel-width", "auto"]),
+        ("spam", "pairs", ["-n", "300", "--control-variate", "--flips", "2"]),
+        ("spam", "pairs", ["-n", "100", "--settle", "3", "--tie-tolerance", "0.2"]),
+    ],
+)  # fmt: skip
+def test_every_sampler_gives_the_same_numbers_again(drawn, verified, bed, sampler, options):
+    made = drawn(bed, *options)
+    assert json.loads(made.read_text())["settings"]["sampler"] == sampler
+    assert verified(made)["comparison"] == "equal numbers"
+
+
+def test_a_column_that_the_user_freed_stays_free(report, verified):
+    options = [*PENGUINS, "-r", "0:3", *FEW, "--flips", "3"]
+    made = report("tabular", *options, "--mutable", "sex")
+    assert json.loads(made.read_text())["settings"]["immutable"] == []
+    verified(made)
+    fixed = report("tabular", *options, name="fixed.json")
+    assert json.loads(fixed.read_text())["settings"]["immutable"] == ["sex"]
+    verified(fixed)
+
+
+def test_the_threshold_of_a_regression_is_replayed(report, verified):
+    made = report("tabular", SAMPLES / "diabetes.joblib", SAMPLES / "patient.csv",
+                  "--flip-threshold", "150")  # fmt: skip
+    assert first_label(json.loads(made.read_text()))["flips"]
+    verified(made)
+
+
+def test_what_was_shown_by_several_runs_is_left_out_and_said(cli, drawn):
+    made = drawn("forest", "-r", "60", "--repeats", "2")
+    assert "not computed again: what --repeats showed" in cli("verify", made).stdout
+
+
+@pytest.mark.parametrize(
+    ("bed", "options"),
+    [
+        ("forest", ["-r", "60:63"]),
+        ("boosted", ["-r", "20", "-k", "4"]),
+        ("logistic", ["-r", "3", "--discretizer", "none", "--sampler", "sobol"]),
+        ("digits", ["-n", "600"]),
+        ("spam", ["-n", "1000", "-k", "5"]),
+    ],
+)
+def test_limes_own_classes_agree_within_the_intervals(cli, drawn, verified, bed, options):
+    made = drawn(bed, *options)
+    verdict = verified(made, "--against", "lime")
+    assert (verdict["against"], verdict["comparison"]) == ("lime", "within the intervals")
+    assert all(item["verified"] for item in verdict["explanations"])
+    # of some dozens of true weights, the largest deviation is neither none nor far
+    assert 0.3 < verdict["largest_deviation"] < verdict["allowed_deviation"] < 5
+
+
+@pytest.mark.parametrize(("bed", "options"), [("forest", ["-r", "60"]), ("spam", ["-n", "1000"])])
+def test_a_weight_that_lime_does_not_bear_out_is_found(cli, drawn, report, bed, options):
+    made, limes = drawn(bed, *options), None
+    content = json.loads(made.read_text())
+    limes = json.loads(drawn(bed, *options, *LIMES, "-n", "5000").read_text())
+    there = {item["index"]: item for item in first_label(limes)["attributions"]}
+    first = first_label(content)["attributions"][0]
+    error = (there[first["index"]]["high"] - there[first["index"]]["low"]) / 3.92
+    first["weight"] += 8 * error * (1 if first["weight"] > 0 else -1)
+    first.update(low=first["weight"] - 1, high=first["weight"] + 1)  # and does not help itself
+    made.write_text(json.dumps(content))
+    result = cli("verify", made, "--against", "lime", "--json")
+    assert result.code == 1
+    (found,) = json.loads(result.stdout)["explanations"][0]["differences"]
+    assert (found["what"], found["feature"]) == ("weight", first["feature"])
+    assert 4 < found["deviation"] < 12
+    shown = cli("verify", made, "--against", "lime").stdout
+    assert f"{found['deviation']:.1f} standard errors)" in shown
+    assert shown.splitlines()[-1].startswith("  not verified: 1 of 1 differ; largest deviation")
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("prediction", lambda c: c["explanations"][0]["prediction"][0].update(value=0.1)),
+        ("model_prediction", lambda c: first_label(c).update(model_prediction=0.5)),
+        ("explained label", lambda c: first_label(c).update(index=2)),
+        ("condition", lambda c: first_label(c)["attributions"][0].update(condition="any")),
+        ("selected feature", lambda c: first_label(c)["attributions"][0].update(index=99)),
+        ("sha256 of the input", lambda c: c["explanations"][0]["input"].update(sha256="0" * 64)),
+    ],
+)
+def test_what_both_samplers_know_must_be_equal(drawn, refuted, what, change):
+    made = edited(drawn("forest", "-r", "60"), change)
+    assert what in [item["what"] for item in refuted(made, "--against", "lime")]
+
+
+def test_features_that_one_side_alone_selected_are_told(cli, drawn):
+    made = drawn("spam", "-n", "200", "-k", "3")
+    result = cli("verify", made, "--against", "lime", "--json")
+    verdict = json.loads(result.stdout)["explanations"][0]
+    mine = {item["feature"] for item in first_label(json.loads(made.read_text()))["attributions"]}
+    told = [note for note in verdict.get("notes", ()) if "selected by the report alone" in note]
+    limes = drawn("spam", "-n", "5000", "-k", "3", *LIMES)
+    theirs = {
+        item["feature"] for item in first_label(json.loads(limes.read_text()))["attributions"]
+    }
+    assert bool(told) == bool(mine - theirs)
+    assert all(name in told[0] for name in mine - theirs)
+
+
+def test_without_intervals_nothing_is_compared(cli, drawn):
+    result = cli("verify", drawn("spam", "-n", "16"), "--against", "lime")
+    assert result.code == 0
+    assert "it has no intervals: fewer than two samples a feature" in result.stdout
+    assert result.stdout.splitlines()[-1] == "  nothing could be compared"
+
+
+@pytest.fixture
+def counts(report, tmp_path):
+    """A linear model of a column whose first bin holds nothing but sevens: to lime, noughts."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": np.where(rng.random(400) < 0.4, 7.0, rng.uniform(8, 12, 400)),
+                          "b": rng.normal(size=400)})  # fmt: skip
+    joblib.dump(LinearRegression().fit(frame, frame["a"] + frame["b"]), tmp_path / "m.joblib")
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    return report("tabular", tmp_path / "m.joblib", tmp_path / "rows.csv", "-b",
+                  tmp_path / "rows.csv", "-r", str(int((frame["a"] == 7).argmax())))  # fmt: skip
+
+
+def test_limes_fault_with_single_values_is_no_failure(cli, counts):
+    result = cli("verify", counts, "--against", "lime")
+    assert result.code == 0
+    assert "not compared: lime perturbs bins with a single value to 0 (in a)" in result.stdout
+
+
+def test_limes_fault_hides_no_edit(counts, refuted):
+    def more(content):
+        first_label(content)["attributions"][0]["weight"] += 5.0
+
+    (found,) = refuted(edited(counts, more), "--against", "lime")
+    assert found["what"] == "weight"
+
+
+def test_a_process_of_its_own_compares_with_lime(process, drawn):
+    done = process("verify", drawn("forest", "-r", "60"), "--against", "lime", "-q")
+    assert done.returncode == 0
+    assert "compared within the intervals with the engine lime" in done.stdout
+    assert done.stderr == ""
+
+
 # -- what is no report, and what may not be in one ------------------------------------------------
 
 
@@ -593,6 +845,20 @@ def test_a_missing_report_or_a_folder_is_refused(fails, tmp_path):
         lambda c: c["settings"].update(distance_metric="os.system"),
         lambda c: c["settings"].update(engine="../evil"),
         lambda c: c["settings"].update(sampler="later"),
+        lambda c: c["settings"].update(sampler="pairs"),
+        lambda c: c["settings"].update(engine="lime"),  # which does not draw Sobol's points
+        lambda c: c["settings"].update(control_variate=True),
+        lambda c: c["settings"].update(auto_width="yes"),
+        lambda c: c["settings"].update(kernel_width=None),
+        lambda c: c["settings"].update(settle=0),
+        lambda c: c["settings"].update(settle=2.5),
+        lambda c: c["settings"].update(max_samples=10**9),
+        lambda c: c["settings"].update(tie_tolerance=1.5),
+        lambda c: c["settings"].update(flips=21),
+        lambda c: c["settings"].update(flip_threshold="high"),
+        lambda c: c["settings"].update(immutable="sex"),
+        lambda c: c["settings"].update(immutable=[1]),
+        lambda c: c["settings"].update(immutable=["charm"]),
         lambda c: c["settings"].update(labels=["Dodo"]),
         lambda c: c["settings"].update(labels=7),
         lambda c: c["settings"].update(categorical="year"),
@@ -602,6 +868,13 @@ def test_a_missing_report_or_a_folder_is_refused(fails, tmp_path):
 )
 def test_a_report_that_limecli_never_wrote_is_refused(fails, row, change):
     refused(fails, 6, edited(row, change))
+
+
+@pytest.mark.parametrize(("key", "name"), [("sampler", "quasi"), ("engine", "later")])
+def test_what_only_a_newer_limecli_has_is_said(fails, row, key, name):
+    told = refused(fails, 6, with_settings(row, **{key: name}))
+    assert f"was made with the {key} '{name}', which is not here" in told
+    assert "update limecli" in told
 
 
 @pytest.mark.parametrize("options", [{"preprocess": "magic"}, {"preprocess": 7},

@@ -121,3 +121,23 @@ def test_outputs_of_any_size(scale):
     usual, other = (held_out_r2(samples, y * size, np.ones(9), "forward_selection", 3)
                     for size in (1.0, scale))  # fmt: skip
     assert other == pytest.approx(usual, abs=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_where_no_feature_ever_changes_nothing_is_explained(method, alpha):
+    rng = np.random.default_rng(0)
+    samples = BlockedSamples(np.ones((3, 80), bool), np.ones(80), 8)
+    found = held_out_r2(samples, rng.normal(size=80), np.ones(3), method, 2, alpha)
+    assert found == pytest.approx(0.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_feature_changes_and_every_fit_still_says_so(method):
+    rng = np.random.default_rng(0)
+    z, y = np.ones((3, 80), bool), rng.normal(size=80)
+    for fitted in (fit_replicates, fit_pairs):
+        found = fitted(BlockedSamples(z, np.ones(80), 8, 2), y, np.ones(3), method, 2)
+        assert {one.weight for one in found.weights} <= {0.0}
+        assert found.local_prediction == pytest.approx(y.mean())
+        assert found.fidelity == pytest.approx(0.0, abs=1e-9)
