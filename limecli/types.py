@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["tabular", "image", "text"]
 Task = Literal["classification", "regression"]
-Category = str | int | float | bool | None
 Value = str | int | float | bool | None
+Category = Value
 PredictFn = Callable[[Any], "FloatArray"]
 
 
@@ -65,8 +65,7 @@ class Instance:
 
     `payload` is `float[n_features]` of codes (tabular), `uint8[h, w, 3]` (image) or a string.
     `values` are a table row's values as they stand in the file. `segments` (`int[h, w]`) are
-    superpixels that the user drew. `outputs` (`float[n_outputs]`) is what the model says of it
-    alone, where somebody has asked already.
+    superpixels that the user drew. `outputs` (`float[n_outputs]`) is what the model said of it alone.
     """
 
     id: str
@@ -319,7 +318,7 @@ class Surrogate:
     (None until measured), `fidelity_rows` that on real rows. `local_prediction` is what the
     surrogate says of the instance, `model_prediction` what the model says. `interval` names how the
     intervals were computed ("exact", "HC3", "pairs", "replicates"), `no_interval` says why there
-    are none. `stability` is the expected Jaccard index of the strongest features of two runs.
+    are none. `stability` is the expected Jaccard index of the `stability_top` strongest features of two runs.
     `flips` is None where nobody looked, else what was found among `flip_samples` samples.
     """
 
@@ -332,6 +331,7 @@ class Surrogate:
     attributions: tuple[Attribution, ...]
     fidelity: float | None = None
     stability: float | None = None
+    stability_top: int | None = None
     settled: bool | None = None
     interval: str | None = None
     no_interval: str = ""

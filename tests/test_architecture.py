@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import pickle
 import re
 import subprocess
@@ -14,11 +16,14 @@ import pytest
 import typer
 
 from limecli.cli import app
+from limecli.cli.options import Sampler
+from limecli.explainers.samplers import SAMPLERS
 from tests.conftest import ROOT
 
 HEAVY = ("sklearn", "lime", "pandas", "matplotlib", "skimage", "PIL", "scipy", "jinja2", "keras",
          "torch", "onnxruntime", "numpy", "joblib")  # fmt: skip
 GROUP = typer.main.get_command(app)
+PACKAGE = ROOT / "limecli"
 
 
 def test_help_imports_nothing_heavy():
@@ -72,6 +77,27 @@ def test_a_linear_model_is_explained_without_what_it_does_not_need(logistic, mod
     assert done.stdout
 
 
+def test_a_forest_is_explained_exactly_without_lime_itself(logistic):
+    """lime's own classes are for `--engine lime`, the pictures' libraries for pictures."""
+    code = (
+        "import pickle, sys\nimport pandas as pd\n"
+        "from sklearn.ensemble import RandomForestClassifier\n"
+        "table = pd.read_csv('train.csv')\n"
+        "model = RandomForestClassifier(5, random_state=0).fit(table, [0, 1, 2] * 50)\n"
+        "pickle.dump(model, open('forest.pkl', 'wb'))\n"
+        "from limecli.cli import main\n"
+        "sys.argv = ['limecli', 'tabular', 'forest.pkl', 'row.csv', '-b', 'train.csv', '--json']\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        f"print([n for n in {NEVER} if n in sys.modules and 'sklearn' not in n], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=logistic
+    )
+    assert done.stderr.splitlines()[-1] == "[]"
+    (item,) = json.loads(done.stdout)["explanations"]
+    assert item["sampler"] == "exact"
+
+
 @pytest.mark.parametrize("name", sorted(GROUP.commands))
 def test_every_command_and_option_has_help(name):
     command = GROUP.commands[name]
@@ -121,3 +147,57 @@ def test_no_file_holds_two_ideas():
         if (lines := len(path.read_text().splitlines())) > 400
     }
     assert long == {}
+
+
+def imported(path):
+    """Every module that a file imports, at its head or inside of a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield node.module
+
+
+def test_lime_itself_is_known_to_its_own_engine_and_to_its_bins():
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if any(name.split(".")[0] == "lime" for name in imported(path))
+    }
+    assert users == {"explainers/reference.py", "inputs/background.py"}
+
+
+@pytest.mark.parametrize("package", ["neighborhood", "surrogate"])
+def test_the_mathematics_know_arrays_and_nouns_only(package):
+    """No files, no tables, no options; each of the two knows nothing of the other."""
+    allowed = {"numpy", "scipy", "sklearn", "limecli.types", f"limecli.{package}"}
+    allowed |= sys.stdlib_module_names
+    known = {
+        ".".join(name.split(".")[:2] if name.startswith("limecli") else name.split(".")[:1])
+        for path in (PACKAGE / package).glob("*.py")
+        for name in imported(path)
+    }
+    assert known - allowed == set()
+
+
+@pytest.mark.parametrize("package", ["neighborhood", "surrogate", "explainers", "report"])
+def test_what_is_heavy_is_imported_where_it_is_needed(package):
+    """A sampler or a fit that a run does not use costs it no time to start."""
+    modules = [f"limecli.{package}.{path.stem}" for path in (PACKAGE / package).glob("[a-z]*.py")]
+    modules = [name for name in modules if name != "limecli.explainers.reference"]
+    code = (
+        f"import importlib, sys\nfor name in {modules}:\n    importlib.import_module(name)\n"
+        f"print([name for name in {HEAVY} if name in sys.modules and name != 'numpy'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert modules
+
+
+def test_every_sampler_that_can_be_asked_for_is_one_of_some_kind():
+    assert {name for names in SAMPLERS.values() for name in names} == {
+        item.value for item in Sampler
+    }
+    (option,) = (item for item in GROUP.commands["tabular"].params if item.name == "sampler")
+    assert all(item.value in option.help for item in Sampler if item is not Sampler.auto)

@@ -49,7 +49,9 @@ def repeated(
 
     def judged(instance: Instance, surrogate: Surrogate) -> Surrogate:
         key = (instance.index, surrogate.index)
-        sets = [_features(surrogate), *(_features(other[key]) for other in others if key in other)]
+        top = surrogate.stability_top or len(surrogate.attributions)
+        sets = [_strongest(surrogate, top)]
+        sets += [_strongest(other[key], top) for other in others if key in other]
         pairs = [_jaccard(a, b) for a, b in combinations(sets, 2)]
         if not pairs:  # the model refuses the samples of every other seed
             return surrogate
@@ -58,8 +60,8 @@ def repeated(
     return _mapped(explained, judged)
 
 
-def _features(surrogate: Surrogate) -> frozenset[int]:
-    return frozenset(item.index for item in surrogate.attributions)
+def _strongest(surrogate: Surrogate, top: int) -> frozenset[int]:
+    return frozenset(item.index for item in surrogate.attributions[:top])
 
 
 def _jaccard(one: frozenset[int], other: frozenset[int]) -> float:

@@ -107,6 +107,7 @@ def surrogates(
                 attributions=attributions,
                 fidelity=fit.fidelity,
                 stability=fit.stability,
+                stability_top=fit.stability_top,
                 interval=fit.interval,
                 no_interval=fit.no_interval,
             )

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 _TOGETHER = 256  # explanations that share each call of the model
 _FEW = 64  # flips that are asked for one by one
+_POINT = 1e-10  # a standard deviation, by the size of the mean: lime adds 1e-11 to each
 _CLEAR = 1e-4  # so far past the border a flip must go, as a share of the instance's way to it
 
 _Goal = Decision | Crossing
@@ -331,7 +332,7 @@ def _space(columns: Sequence[Column], immutable: Sequence[str]) -> Space:
                 f"its columns are: {', '.join(names[:12])}",
             )
     ends = np.array([_ends(column) for column in columns]).reshape(-1, 2)
-    numbers = np.array([column.continuous for column in columns], np.bool_)
+    numbers = np.array([column.continuous and not _atoms(column) for column in columns], np.bool_)
     return Space(
         np.array([name in immutable for name in names], np.bool_),
         numbers,
@@ -343,6 +344,12 @@ def _space(columns: Sequence[Column], immutable: Sequence[str]) -> Space:
             for column in columns
         ]),
     )  # fmt: skip
+
+
+def _atoms(column: Column) -> bool:
+    """Whether every bin of a column of numbers holds a single value: nothing lies in between."""
+    bins = [int(code) for code in column.feature_values if code <= len(column.bins)]
+    return all(column.stds[j] <= _POINT * max(1.0, abs(column.means[j])) for j in bins)
 
 
 def _ends(column: Column) -> tuple[float, float]:

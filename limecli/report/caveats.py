@@ -190,14 +190,13 @@ def _hint(item: Explanation, surrogate: Surrogate, report: Report) -> str:
 def _steadiness(item: Explanation, surrogate: Surrogate, report: Report) -> list[str]:
     """How far another run would agree, and whether the order is settled."""
     facts = []
-    shown = len(surrogate.attributions)
-    chosen = surrogate.interval != "exact" and shown != _features(item)  # else they must agree
-    if surrogate.stability is not None and chosen:
+    top, shown = surrogate.stability_top, len(surrogate.attributions)
+    if surrogate.stability is not None and top is not None:
         facts.append(f"of two such runs {surrogate.stability:.2f}")
-    if surrogate.repeats is not None and chosen:
+    if surrogate.repeats is not None and top is not None:
         runs, jaccard = surrogate.repeats.runs, surrogate.repeats.jaccard
         facts.append(f"of {runs} runs with other seeds {jaccard:.2f}")
-    facts[:1] = [f"top-{shown} agreement {fact}" for fact in facts[:1]]
+    facts[:1] = [f"top-{top} agreement {fact}" for fact in facts[:1]]
     if surrogate.settled is not None:
         settle = report.settings.get("settle") or shown
         order = f"order of the top {'feature' if settle == 1 else settle}"
@@ -206,15 +205,6 @@ def _steadiness(item: Explanation, surrogate: Surrogate, report: Report) -> list
         end = f"after {calls:,}" if surrogate.settled else f"within {most:,}"
         facts.append(f"{order} {'' if surrogate.settled else 'not '}settled {end} calls")
     return facts
-
-
-def _features(item: Explanation) -> int | None:
-    """How many features there are to choose from; None where nobody counted."""
-    if item.segmentation is not None:
-        return item.segmentation.count
-    if item.instance.values:
-        return len(item.instance.values)
-    return None if item.locality is None else item.locality.of
 
 
 def _nearness(item: Explanation, surrogate: Surrogate, report: Report) -> list[str]:

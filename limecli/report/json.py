@@ -93,6 +93,7 @@ def _surrogate(surrogate: Surrogate) -> dict[str, Any]:
         "fidelity": surrogate.fidelity,
         "r2_fit": surrogate.r2_fit,
         "stability": surrogate.stability,
+        "stability_top": surrogate.stability_top,
         "settled": surrogate.settled,
         "attributions": _attributions(surrogate),
         "interval": surrogate.interval,

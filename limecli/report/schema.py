@@ -89,6 +89,7 @@ _LABEL = _object(
         "cell": _or_null(_object({"rows": _COUNT, "low": _NUMBER_OR_NULL,
                                   "high": _NUMBER_OR_NULL})),
         "flip_samples": _COUNT_OR_NULL,
+        "stability_top": _COUNT_OR_NULL,
         "repeats": _or_null(_object({"runs": _COUNT, "jaccard": _NUMBER})),
         "variants": _or_null(_array(_object({
             "name": _STRING, "fidelity": _NUMBER_OR_NULL,

@@ -24,6 +24,7 @@ _ALPHA = 1.0  # lime's
 _FEWEST_REPLICATES = 4
 _NO_WEIGHT = "the kernel gives no sample a weight"
 _TOO_FEW = "fewer than two samples a feature"
+_COMPARED = 5  # features that two runs are compared by where all are shown
 _TOO_FAR = "the kernel leaves too few samples near the instance"
 _FEW_REPLICATES = "fewer than four replicates"
 _SMALL_REPLICATES = "fewer than two samples a feature in each replicate"
@@ -59,6 +60,7 @@ class Fit:
     interval: str | None = None
     no_interval: str = ""
     errors: Errors | None = field(default=None, compare=False, repr=False)
+    stability_top: int | None = None
 
     @property
     def pairs(self) -> tuple[tuple[int, float], ...]:
@@ -200,10 +202,16 @@ def r2_of(target: BlockedTarget, features: NDArray[np.intp], coefficients: Float
 
 
 def _too_far(samples: WeightedSamples | BlockedSamples, features: NDArray[np.intp]) -> str:
-    """Whether so few samples have a weight that residuals say little."""
+    """Whether so few samples have a weight that residuals say little, or none of those where a
+    feature is not the instance's.
+    """
     weights = samples.weights
     effective = samples.total**2 / float(weights @ weights)
-    return _TOO_FAR if effective < 2 * (len(features) + 1) else ""
+    if effective < 2 * (len(features) + 1):
+        return _TOO_FAR
+    dead = features[samples.dead[features]]
+    varying = any((samples.z[j] != samples.z[j, 0]).any() for j in dead.tolist())
+    return _TOO_FAR if varying else ""
 
 
 def _errors_of_all(
@@ -285,22 +293,26 @@ def assembled(
     order = np.argsort(-np.abs(coefficients), kind="stable")
     local = intercept + float(first[features] @ coefficients)
     weights = np.ldexp(coefficients, exponent)
-    likely, stability = (None, None) if errors is None else errors.outlook(k)
-    if errors is None or likely is None:
+    d = len(first)
+    top = k if k < d else min(_COMPARED, d - 1)
+    likely, stability = (None, None) if errors is None or top < 1 else errors.outlook(top)
+    if errors is None:
         found = tuple(Weight(int(features[i]), float(weights[i])) for i in order)
     else:
         margins = np.ldexp(errors.half_widths(), exponent)
-        found = _with_intervals(errors, order, weights, margins, likely[features])
+        among = np.ones(d) if likely is None or k >= d else likely
+        found = _with_intervals(errors, order, weights, margins, among[features])
     return Fit(
         float(np.ldexp(intercept, exponent)),
         found,
         r2,
         float(np.ldexp(local, exponent)),
-        fidelity,
+        None if no_interval == _TOO_FAR else fidelity,
         stability,
         None if errors is None else interval,
         no_interval,
         errors,
+        None if stability is None else top,
     )
 
 

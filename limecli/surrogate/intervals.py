@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,19 +66,26 @@ class Errors:
         return sizes[:-1] - sizes[1:], np.sqrt(np.maximum(between, floor**2))
 
     def ranks(self, order: NDArray[np.intp]) -> list[tuple[int, int]]:
-        """For each place in `order` the first and last rank of those it is not told apart from."""
-        if len(order) == 0:
-            return []
-        gaps, errors = self.gaps(order)
-        return tied(gaps > quantile(_LEVEL, self.degrees) * errors)
+        """For each place in `order` the first and last rank that its feature may have: every other
+        feature counts as stronger, or weaker, only where their difference is significant.
+        """
+        sizes = np.abs(self.weights)[order]
+        signs = np.where(self.weights < 0, -1.0, 1.0)[order]
+        covariance = self.covariance[order[:, None], order] * signs[:, None] * signs
+        variances = covariance.diagonal()
+        between = variances[:, None] + variances - 2.0 * covariance
+        floor = _ROUNDING * (float(sizes[0]) if len(sizes) else 0.0)
+        errors = np.sqrt(np.maximum(between, floor**2))
+        stronger = sizes[:, None] - sizes > quantile(_LEVEL, self.degrees) * errors
+        first = 1 + np.count_nonzero(stronger, axis=0)
+        last = len(sizes) - np.count_nonzero(stronger, axis=1)
+        return list(zip(first.tolist(), last.tolist(), strict=True))
 
     def outlook(self, k: int) -> tuple[FloatArray, float]:
-        """How likely each of all features is among the k strongest, `[d]`, and the expected
+        """How likely each of all features is among the k < d strongest, `[d]`, and the expected
         Jaccard index of the k strongest of two independent runs.
         """
         d = len(self.all_weights)
-        if k >= d:
-            return np.ones(d), 1.0
         one, other = self._runs(k, self.all_weights)
         likely = (one.mean(axis=0) + other.mean(axis=0)) / 2
         # The estimates already hold one run's noise: they look more, or less, apart than the truth
@@ -108,12 +114,6 @@ class Errors:
 def _jaccard(one: NDArray[np.bool_], other: NDArray[np.bool_], k: int) -> float:
     shared = np.count_nonzero(one & other, axis=1)
     return float((shared / (2 * k - shared)).mean())
-
-
-def tied(parted: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First and last rank (from 1) of everyone's group; `parted[i]` parts rank i + 1 from i + 2."""
-    ends = [0, *(int(i) + 1 for i in parted.nonzero()[0]), len(parted) + 1]
-    return [(start + 1, end) for start, end in pairwise(ends) for _ in range(end - start)]
 
 
 @lru_cache(maxsize=256)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _FOLDS = 8  # to measure fidelity by
 _MOST_GRAMS = 1 << 22  # numbers in their Gram matrices
 HIGHEST_ALPHA = 0.01  # lime's
+_CONSTANT = 1e-13  # a standard deviation below this share of the mean is rounding
 _BLOCK = 1 << 17  # numbers that are worked on at a time, to stay in the cache
 
 
@@ -97,6 +98,11 @@ class WeightedSamples:
         if self._gram is None:
             self.products(np.zeros(self.n))
         return cast("FloatArray", self._gram)
+
+    @cached_property
+    def dead(self) -> NDArray[np.bool_]:
+        """Features that never change among the samples that have a weight, `[n_features]`."""
+        return np.asarray(self.variances() <= self.total * (_CONSTANT * self.means) ** 2)
 
     def variances(self) -> FloatArray:
         """The diagonal of S S', `float[n_features]`."""

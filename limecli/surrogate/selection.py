@@ -174,16 +174,22 @@ def _forward_stack(moments: Moments, k: int) -> NDArray[np.intp]:
 
 
 def _lasso_of(moments: Moments, k: int) -> NDArray[np.intp]:
-    """`_lasso_path` of sums."""
-    from sklearn.linear_model import lars_path_gram
+    """`_lasso_path` of sums: of as few samples as have the same sums."""
+    import warnings
+
+    from sklearn.linear_model import lars_path
 
     alive = np.flatnonzero(~moments.dead)
-    if len(alive) == 0:
-        return alive
-    scale = float(np.sqrt(moments.squares)) or 1.0  # the path stops at absolute tolerances
-    gram = moments.gram[np.ix_(alive, alive)]
-    products = moments.products[alive] / scale
-    _, _, path = lars_path_gram(products, gram, n_samples=1, method="lasso")
+    if len(alive) == 0 or moments.squares <= 0:
+        return alive[:k]
+    scale = float(np.sqrt(moments.squares))  # the path stops at absolute tolerances
+    values, vectors = np.linalg.eigh(moments.gram[np.ix_(alive, alive)])
+    roots = np.sqrt(np.maximum(values, _SINGULAR * values[-1]))
+    rows = roots[:, None] * vectors.T
+    outputs = vectors.T @ moments.products[alive] / (roots * scale)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of copies of a feature, one of which is left out
+        _, _, path = lars_path(rows, outputs, method="lasso")
     return _last_of_path(path, alive, k)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from limecli.surrogate.fit import Fit
-from limecli.surrogate.intervals import quantile, tied
+from limecli.surrogate.intervals import quantile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,14 +35,6 @@ def order_settled(fit: Fit, top: int, tie_tolerance: float, look: int) -> bool:
         return fit.r2 is None and not fit.no_interval
     gaps, margins, largest = _gaps(fit.errors, top, look)
     return bool(((gaps > margins) | (gaps + margins <= tie_tolerance * largest)).all())
-
-
-def tie_groups(fit: Fit, top: int, look: int) -> tuple[tuple[int, int], ...]:
-    """First and last rank of each group of neighbors that no significant gap parts."""
-    if fit.errors is None:
-        return ((1, len(fit.weights)),) if fit.weights else ()
-    gaps, margins, _ = _gaps(fit.errors, top, look)
-    return tuple(dict.fromkeys(tied(gaps > margins)))
 
 
 def _gaps(errors: Errors, top: int, look: int) -> tuple[FloatArray, FloatArray, float]:

@@ -152,7 +152,8 @@ def test_ctrl_c_is_told_well_from_the_first_moment(command, delay):
 
     started = subprocess.Popen(
         [*command, "tabular", str(SAMPLES / "penguins.pkl"), str(SAMPLES / "penguin.csv"),
-         "-n", "2000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+         "-n", "2000000", "--sampler", "lime"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
     )  # fmt: skip
     time.sleep(delay + 0.1)  # the interpreter itself is up by then
     started.send_signal(signal.SIGINT)

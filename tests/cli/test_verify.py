@@ -20,7 +20,6 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from limecli.report.comparison import compare
 from limecli.report.differences import TOLERANCE
 from tests.conftest import SAMPLES
 
@@ -334,18 +333,25 @@ def test_a_process_of_its_own_verifies(process, report):
 # -- what was changed is found ---------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def made_once():
+    """Reports by their names, as bytes: most tests only edit one."""
+    return {}
+
+
 @pytest.fixture
-def row(report):
+def row(report, made_once, tmp_path):
     """Drawn by Sobol's points, so that it has every number that a report can have."""
-    return report("tabular", *PENGUINS, "-n", "256", "--sampler", "sobol", "-r", "0")
+    if "row" not in made_once:
+        made = report("tabular", *PENGUINS, "-n", "256", "--sampler", "sobol", "-r", "0")
+        made_once["row"] = made.read_bytes()
+    path = tmp_path / "report.json"
+    path.write_bytes(made_once["row"])
+    return path
 
 
 def first_label(content):
     return content["explanations"][0]["labels"][0]
-
-
-def first_flip(content):
-    return first_label(content)["flips"][0]
 
 
 def test_an_edited_weight_is_named(cli, row, refuted):
@@ -375,52 +381,14 @@ def test_what_is_below_the_tolerance_is_no_finding(row, verified):
     ("what", "change"),
     [
         ("intercept", lambda c: first_label(c).update(intercept=0.5)),
-        ("local_prediction", lambda c: first_label(c).update(local_prediction=0.5)),
-        ("model_prediction", lambda c: first_label(c).update(model_prediction=0.5)),
-        ("r2_fit", lambda c: first_label(c).update(r2_fit=0.99)),
         ("r2_fit", lambda c: first_label(c).update(r2_fit=None)),
-        ("fidelity", lambda c: first_label(c).update(fidelity=0.99)),
-        ("prediction", lambda c: c["explanations"][0]["prediction"][0].update(value=0.1)),
         ("prediction", lambda c: c["explanations"][0]["prediction"].pop()),
-        ("name of the output", lambda c: c["explanations"][0]["prediction"][0].update(label="x")),
-        ("explained label", lambda c: c["explanations"][0]["labels"].clear()),
-        ("name of the label", lambda c: first_label(c).update(label="Gentoo")),
-        ("selected feature", lambda c: first_label(c)["attributions"].pop(0)),
-        ("selected feature given twice",
-         lambda c: first_label(c)["attributions"].append(first_label(c)["attributions"][0])),
-        ("feature", lambda c: first_label(c)["attributions"][0].update(feature="charm")),
-        ("condition", lambda c: first_label(c)["attributions"][0].update(condition="any")),
-        ("value", lambda c: first_label(c)["attributions"][0].update(value=1)),
-        ("low", lambda c: first_label(c)["attributions"][0].update(low=0.1)),
+        ("explained label", lambda c: first_label(c).update(index=2)),
         ("high", lambda c: first_label(c)["attributions"][0].update(high=None)),
-        ("sign_probability",
-         lambda c: first_label(c)["attributions"][-1].update(sign_probability=0.999)),
-        ("top_probability",
-         lambda c: first_label(c)["attributions"][0].update(top_probability=0.99)),
-        ("tied ranks", lambda c: first_label(c)["attributions"][0].update(ranks=[1, 7])),
-        ("stability", lambda c: first_label(c).update(stability=0.5)),
-        ("settled", lambda c: first_label(c).update(settled=True)),
-        ("interval", lambda c: first_label(c).update(interval="exact")),
-        ("fidelity_rows", lambda c: first_label(c).update(fidelity_rows=1.0)),
+        ("stability", lambda c: first_label(c).update(stability=0.123)),
         ("rows of the cell", lambda c: first_label(c)["cell"].update(rows=99)),
-        ("lowest prediction of the cell", lambda c: first_label(c)["cell"].update(low=0.9)),
-        ("rows of the cell", lambda c: first_label(c).update(cell=None)),
-        ("flips", lambda c: first_label(c).update(flips=None)),
         ("flips", lambda c: first_label(c)["flips"].clear()),
-        ("flip 1: to", lambda c: first_flip(c).update(to="nobody")),
-        ("flip 1: value", lambda c: first_flip(c).update(value=0.99)),
-        ("flip 1: features", lambda c: first_flip(c)["changes"].pop()),
-        ("flip 1: features", lambda c: first_flip(c)["changes"][0].update(feature="charm")),
-        ("flip 1: from", lambda c: first_flip(c)["changes"][0].update({"from": 1.0})),
-        ("flip 1: to", lambda c: first_flip(c)["changes"][0].update(to="more")),
-        ("flip samples", lambda c: first_label(c).update(flip_samples=10**6)),
-        ("model calls", lambda c: c["explanations"][0].update(model_calls=1)),
-        ("weight calls", lambda c: c["explanations"][0].update(weight_calls=0)),
         ("real rows", lambda c: c["explanations"][0].update(real_rows=10**6)),
-        ("sampler", lambda c: c["explanations"][0].update(sampler="exact")),
-        ("shared features", lambda c: c["explanations"][0]["locality"].update(shared=6.9)),
-        ("features of the locality", lambda c: c["explanations"][0].update(locality=None)),
-        ("ranks", lambda c: first_label(c)["attributions"][0].update(rank=2)),
         ("sha256 of the input",
          lambda c: c["explanations"][0]["input"].update(sha256="0" * 64)),
         ("sha256 of the background", lambda c: c["background"].update(sha256="0" * 64)),
@@ -428,6 +396,7 @@ def test_what_is_below_the_tolerance_is_no_finding(row, verified):
         ("id", lambda c: c["explanations"][0].update(id="00")),
         ("weight", lambda c: c["settings"].update(seed=1)),
         ("intercept", lambda c: c["settings"].update(kernel_width=1.0)),
+        ("flips", lambda c: c["settings"].update(flips=0)),
     ],
 )  # fmt: skip
 def test_every_edit_is_found(row, refuted, what, change):
@@ -567,18 +536,6 @@ def test_the_tolerance_grows_with_the_outputs(tmp_path, report, verified, refute
     assert refuted(edited(made, more(10.0)))[0]["what"] == "weight"
 
 
-def test_equal_numbers_may_stand_in_either_order():
-    def side(order):
-        parts = [{"feature": name, "index": i, "condition": None, "value": None, "weight": 0.25,
-                  "rank": order.index(name) + 1} for i, name in enumerate("ab")]  # fmt: skip
-        label = {"label": "x", "index": 0, "intercept": 0.0, "local_prediction": 0.5,
-                 "model_prediction": 0.5, "r2_fit": None, "attributions": parts}  # fmt: skip
-        return {"id": "0", "index": 0, "status": "ok", "input": {"sha256": ""},
-                "prediction": [], "labels": [label]}  # fmt: skip
-
-    assert compare(side("ab"), side("ba"), same_engine=False, same_name=True).verified
-
-
 def test_other_versions_are_a_note_only(cli, row, verified):
     edited(row, lambda c: c["provenance"]["versions"].update(numpy="1.0", unheard="3"))
     versions = verified(row)["versions"]
@@ -595,7 +552,7 @@ def test_the_result_goes_into_a_file(cli, row, tmp_path):
     assert "verified" in result.stderr
 
 
-# -- every sampler, and lime as a witness -----------------------------------------------------------
+# -- every sampler, and lime as a witness ----------------------------------------------------------
 
 WORDS = "you have won a prize call now to claim your free entry and see you at home tonight"
 
@@ -649,6 +606,7 @@ def drawn(report, beds):
         ("digits", "pairs", ["-n", "200", "--sampler", "pairs", "--flips", "0"]),
         ("spam", "pairs", ["-n", "300", "--kernel-width", "auto"]),
         ("spam", "pairs", ["-n", "300", "--control-variate", "--flips", "2"]),
+        ("logistic", "sobol", ["-r", "3", "-n", "512", "--control-variate", "--sampler", "sobol"]),
         ("spam", "pairs", ["-n", "100", "--settle", "3", "--tie-tolerance", "0.2"]),
     ],
 )  # fmt: skip
@@ -699,9 +657,9 @@ def test_limes_own_classes_agree_within_the_intervals(cli, drawn, verified, bed,
     assert 0.3 < verdict["largest_deviation"] < verdict["allowed_deviation"] < 5
 
 
-@pytest.mark.parametrize(("bed", "options"), [("forest", ["-r", "60"]), ("spam", ["-n", "1000"])])
-def test_a_weight_that_lime_does_not_bear_out_is_found(cli, drawn, report, bed, options):
-    made, limes = drawn(bed, *options), None
+@pytest.mark.parametrize(("bed", "options"), [("forest", ["-r", "60"]), ("spam", [])])
+def test_a_weight_that_lime_does_not_bear_out_is_found(cli, drawn, bed, options):
+    made = drawn(bed, *options)
     content = json.loads(made.read_text())
     limes = json.loads(drawn(bed, *options, *LIMES, "-n", "5000").read_text())
     there = {item["index"]: item for item in first_label(limes)["attributions"]}
@@ -723,12 +681,10 @@ def test_a_weight_that_lime_does_not_bear_out_is_found(cli, drawn, report, bed, 
 @pytest.mark.parametrize(
     ("what", "change"),
     [
-        ("prediction", lambda c: c["explanations"][0]["prediction"][0].update(value=0.1)),
         ("model_prediction", lambda c: first_label(c).update(model_prediction=0.5)),
         ("explained label", lambda c: first_label(c).update(index=2)),
         ("condition", lambda c: first_label(c)["attributions"][0].update(condition="any")),
         ("selected feature", lambda c: first_label(c)["attributions"][0].update(index=99)),
-        ("sha256 of the input", lambda c: c["explanations"][0]["input"].update(sha256="0" * 64)),
     ],
 )
 def test_what_both_samplers_know_must_be_equal(drawn, refuted, what, change):
@@ -847,7 +803,7 @@ def test_a_missing_report_or_a_folder_is_refused(fails, tmp_path):
         lambda c: c["settings"].update(sampler="later"),
         lambda c: c["settings"].update(sampler="pairs"),
         lambda c: c["settings"].update(engine="lime"),  # which does not draw Sobol's points
-        lambda c: c["settings"].update(control_variate=True),
+        lambda c: c["settings"].update(sampler="lime", settle=3),
         lambda c: c["settings"].update(auto_width="yes"),
         lambda c: c["settings"].update(kernel_width=None),
         lambda c: c["settings"].update(settle=0),
