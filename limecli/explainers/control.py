@@ -13,6 +13,7 @@ import numpy as np
 
 from limecli.neighborhood.lime_stream import TabularDraws
 from limecli.neighborhood.sobol import SobolPlan
+from limecli.surrogate.blocks import of_usual_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +29,7 @@ _LEAVES, _MOST_LEAVES = 8, 31  # of a tree; more than 8 with more than
 _A_LEAF = 128  # samples for each
 _FEWEST = 5  # samples in a leaf
 _MOST_CODES = 255  # scikit-learn's
-_FLAT = 1e-12  # a spread below this share of the outputs is rounding
+_FLAT = 1e-12  # a spread below this share of the mean is rounding
 
 
 def pool_plan(blocks: int, points: int, n_features: int) -> SobolPlan:
@@ -64,12 +65,12 @@ class Control:
 
     def _crossed(self, outputs: FloatArray) -> tuple[FloatArray, FloatArray]:
         rows, pool = self.draws.rows[1:], self.pool.rows[1:]
-        largest = float(np.abs(outputs).max())
-        scaled = outputs / largest if largest > 0 else outputs  # whose squares are finite
-        mean, spread = float(scaled.mean()), float(scaled.std())
-        if spread <= _FLAT:
-            return np.full(len(rows), mean * largest), np.full(len(pool), mean * largest)
-        scaled = (scaled - mean) / spread  # trees add up in single precision
+        values, exponent = of_usual_size(outputs)
+        mean, spread = float(values.mean()), float(values.std())
+        if spread <= _FLAT * abs(mean):
+            constant = float(np.ldexp(mean, exponent))
+            return np.full(len(rows), constant), np.full(len(pool), constant)
+        scaled = (values - mean) / spread  # trees add up in single precision
         said, of_pool = np.empty(len(rows)), np.empty(len(pool))
         fold, fold_of_pool = self._folds(len(rows)), self._folds(len(pool))
         for number in range(_FOLDS):
@@ -77,7 +78,10 @@ class Control:
             said[own], of_pool[own_of_pool] = self._learned(
                 rows[~own], scaled[~own], (rows[own], pool[own_of_pool])
             )
-        return (said * spread + mean) * largest, (of_pool * spread + mean) * largest
+        found, found_of_pool = (
+            np.ldexp(part * spread + mean, exponent) for part in (said, of_pool)
+        )
+        return found, found_of_pool
 
     def _folds(self, n: int) -> NDArray[np.intp]:
         """The fold of each draw; whole replicates belong to one."""
@@ -88,8 +92,11 @@ class Control:
     ) -> tuple[FloatArray, FloatArray]:
         """What trees grown on rows and outputs say of other rows."""
         from sklearn.ensemble import HistGradientBoostingRegressor
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import threadpool_limits  # type: ignore[import-not-found]
 
+        empty = np.isnan(rows).all(axis=0)
+        if empty.any():
+            rows = np.where(empty, 0.0, rows)  # scikit-learn fails without any number
         trees = HistGradientBoostingRegressor(
             max_iter=_TREES,
             learning_rate=_RATE,

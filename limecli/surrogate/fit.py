@@ -294,8 +294,8 @@ def assembled(
     local = intercept + float(first[features] @ coefficients)
     weights = np.ldexp(coefficients, exponent)
     d = len(first)
-    top = k if k < d else min(_COMPARED, d - 1)
-    likely, stability = (None, None) if errors is None or top < 1 else errors.outlook(top)
+    top = k if k < d else max(min(_COMPARED, d - 1), 1)
+    likely, stability = (None, None) if errors is None else errors.outlook(top)
     if errors is None:
         found = tuple(Weight(int(features[i]), float(weights[i])) for i in order)
     else:

@@ -82,10 +82,12 @@ class Errors:
         return list(zip(first.tolist(), last.tolist(), strict=True))
 
     def outlook(self, k: int) -> tuple[FloatArray, float]:
-        """How likely each of all features is among the k < d strongest, `[d]`, and the expected
+        """How likely each of all features is among the k strongest, `[d]`, and the expected
         Jaccard index of the k strongest of two independent runs.
         """
         d = len(self.all_weights)
+        if k >= d:
+            return np.ones(d), 1.0
         one, other = self._runs(k, self.all_weights)
         likely = (one.mean(axis=0) + other.mean(axis=0)) / 2
         # The estimates already hold one run's noise: they look more, or less, apart than the truth

@@ -88,14 +88,14 @@ def test_every_label_is_learned_once_and_always_alike(draws):
     assert left(other[0], -outputs) < 0.15
 
 
-@pytest.mark.parametrize("scale", [1e-250, 1e250])
-def test_outputs_of_any_size_and_place(draws, scale):
+def test_outputs_of_any_size_and_place(draws):
     outputs = model(draws[0])
     usual, _ = control_of(draws).of(0, outputs)
-    scaled, _ = control_of(draws).of(0, outputs * scale)
+    for scale in (2.0**-900, 2.0**900):
+        scaled, _ = control_of(draws).of(0, outputs * scale)
+        assert np.array_equal(scaled / scale, usual)
     moved, _ = control_of(draws).of(0, outputs + 1e6)
-    assert scaled / scale == pytest.approx(usual, abs=1e-6)
-    assert moved - 1e6 == pytest.approx(usual, abs=1e-6)
+    assert left(moved - 1e6, usual) < 0.01
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e300])
@@ -201,7 +201,7 @@ def test_fewer_evaluations_for_the_same_error(explained, bins):
 @pytest.mark.parametrize("options", [(), ("--discretizer", "none")])
 def test_rows_that_share_a_neighborhood_share_its_control(explained, options):
     common = ("--label", "yes", "-n", 512, "--control-variate", *options)
-    together = explained("network", "--rows", "3,4,5", *common)
+    together = explained("network", "--row", "3:6", *common)
     for place, row in enumerate((3, 4, 5)):
         (alone,) = explained("network", "--row", row, *common)
         assert table_of(together[place]) == pytest.approx(table_of(alone), abs=1e-9)
@@ -226,6 +226,6 @@ def test_exact_weights_need_no_control(explained):
 @pytest.mark.parametrize("options", [("--sampler", "lime"), ("--engine", "lime")])
 def test_limes_own_draws_take_no_control(cli, bed, options):
     result = cli("tabular", bed / "tree.joblib", bed / "data.csv", "-b", bed / "data.csv",
-                 "--control-variate", *options)  # fmt: skip
+                 "--row", 3, "--control-variate", *options)  # fmt: skip
     assert result.code == 2
     assert "--control-variate needs limecli's draws: --sampler sobol" in result.stderr

@@ -871,8 +871,9 @@ def test_real_mlserver(report, table, folder, tmp_path):
     base = f"http://127.0.0.1:{port}/v2"
     with real_server([command, "start", "."], f"{base}/health/ready", tmp_path):
         for kind, name, words in (
-            ("tabular", "iris", (*table(), *DRAWN)), ("text", "spam", ("a free prize", "-n", "200")),
-        ):  # fmt: skip
+            ("tabular", "iris", (*table(), *DRAWN)),
+            ("text", "spam", ("a free prize", "-n", "200")),
+        ):
             remote = report(kind, f"{base}/models/{name}", *words)
             local = report(kind, folder / f"{name}.joblib", *words)
             assert numbers(remote) == pytest.approx(numbers(local), abs=1e-9)

@@ -13,7 +13,7 @@ from limecli.neighborhood.kernel import binary_distances, kernel
 from limecli.neighborhood.pairs import draw_pairs
 from limecli.surrogate.blocks import BlockedSamples
 from limecli.surrogate.fit import fit, fit_pairs, fit_replicates
-from limecli.surrogate.intervals import Errors, tied
+from limecli.surrogate.intervals import Errors
 from limecli.surrogate.ridge import WeightedSamples
 
 D = 6
@@ -147,10 +147,11 @@ def test_replicates_have_the_errors_of_their_spread():
 # Orders
 
 
-def test_ranks_are_tied_where_no_gap_parts_them():
-    parted = np.array([True, False, False, True])
-    assert tied(parted) == [(1, 1), (2, 4), (2, 4), (2, 4), (5, 5)]
-    assert tied(np.zeros(0, bool)) == [(1, 1)]
+def test_a_rank_reaches_from_the_surely_stronger_to_the_surely_weaker():
+    """Neighbors that cannot be told apart do not tie what lies further away."""
+    errors = errors_of([1.0, 0.5, 0.4, -0.3, 0.1], 0.06)  # 0.17 apart is significant
+    assert errors.ranks(np.arange(5)) == [(1, 1), (2, 3), (2, 4), (3, 4), (5, 5)]
+    assert errors_of([1.0], 0.1).ranks(np.arange(1)) == [(1, 1)]
 
 
 def test_two_equal_weights_share_a_rank():
@@ -196,10 +197,14 @@ def test_two_runs_agree_as_often_as_expected(seed, error):
     assert said == pytest.approx(agreed, abs=0.1)
 
 
-def test_all_features_shown_are_always_the_same():
-    likely, stability = errors_of([1.0, 0.1, 0.0], 0.5).outlook(3)
-    assert stability == 1.0
-    assert likely.tolist() == [1, 1, 1]
+def test_where_all_features_are_shown_two_runs_are_compared_by_the_strongest():
+    rng = np.random.default_rng(6)
+    z = rng.random((2000, 3)) < 0.5
+    y = z @ [1.0, -0.5, 0.499] + 0.2 * rng.normal(size=2000)
+    found = fit(WeightedSamples(z.T, np.ones(2000)), y, np.ones(3), "none", 3)
+    assert found.stability_top == 2
+    assert 0.4 < found.stability < 0.95
+    assert [one.top_probability for one in found.weights] == [1.0, 1.0, 1.0]
 
 
 # Where little can be said
