@@ -140,17 +140,6 @@ class ColumnWords:
 
         return describe
 
-    def never(self, instance: Instance) -> frozenset[int]:
-        """The features whose bin or category the background never has."""
-        if self._never is None:
-            return frozenset()
-        return frozenset(
-            j
-            for j, (column, number) in enumerate(zip(self._columns, instance.payload, strict=True))
-            if (self._binned or not column.continuous)
-            and bin_code(column, float(number)) not in column.feature_values
-        )
-
     def _condition(self, j: int, code: float) -> str:
         if (j, code) not in self._words:
             column = self._columns[j]

@@ -41,11 +41,13 @@ Fitter = Callable[[int, "FloatArray"], Fit]
 @dataclass(frozen=True)
 class Row:
     """A row to explain: numbers and codes as the model takes them, and the bins that they lie in
-    (None without bins), both `[n_features]`.
+    (None without bins), both `[n_features]`. `never` are the features whose bin or category the
+    background does not have.
     """
 
     payload: FloatArray
     codes: IntArray | None
+    never: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,29 @@ class Space:
         self.binned = settings.discretizer != "none"
         self.metric = settings.distance_metric
         self._by_count = binary_distances(len(columns), self.metric)
+        self._occurs, self._last = self._occurring()
+
+    def _occurring(self) -> tuple[NDArray[np.bool_], int]:
+        """`bool[n_features, codes]`: what the background has of each column; the last stands for
+        all codes above. Without bins nothing is asked of numbers.
+        """
+        last = 1 + max((int(max(c.feature_values, default=0)) for c in self.columns), default=0)
+        occurs = np.zeros((len(self.columns), last + 1), np.bool_)
+        for j, column in enumerate(self.columns):
+            occurs[j, np.array(column.feature_values, np.intp)] = True
+            if column.continuous and not self.binned:
+                occurs[j] = True
+        return occurs, last
 
     def rows(self, payloads: FloatArray) -> list[Row]:
         """Rows of `float[n, n_features]`."""
-        if not self.binned:
-            return [Row(payload, None) for payload in payloads]
         codes = self.table.codes(payloads)
-        return [Row(*both) for both in zip(payloads, codes, strict=True)]
+        known = self._occurs[np.arange(len(self.columns)), np.minimum(codes, self._last)]
+        never = [frozenset[int]()] * len(payloads)
+        for i in np.flatnonzero(~known.all(axis=1)).tolist():
+            never[i] = frozenset(np.flatnonzero(~known[i]).tolist())
+        places = codes if self.binned else [None] * len(payloads)
+        return [Row(*parts) for parts in zip(payloads, places, never, strict=True)]
 
     def near(self, draws: TabularDraws, row: Row) -> Near:
         """How a row sees the draws. Puts it in row 0."""

@@ -64,6 +64,7 @@ class _Fitted:
     `settled` is None if nobody asks.
     """
 
+    row: Row
     answer: FloatArray
     fits: dict[int, Fit]
     seen: Asked
@@ -304,10 +305,10 @@ class Tabular:
                 fitters[number] = self._design.fitter(seen.draws, row, settings, self._scored)
             fits = {label: fitters[number](label, seen.outputs(label, answer)) for label in labels}
             if settings.settle is None:
-                return _Fitted(answer, fits, seen, None)
+                return _Fitted(row, answer, fits, seen, None)
             settled = self._settled(fits, number)
             if all(settled.values()) or 2 * (len(seen.draws.rows) - 1) > most:
-                return _Fitted(answer, fits, seen, settled)
+                return _Fitted(row, answer, fits, seen, settled)
             number += 1
 
     def _labels(self, answer: FloatArray) -> list[int]:
@@ -324,9 +325,8 @@ class Tabular:
     ) -> Explanation:
         describe, answer = self._words.describe(instance), found.answer
         made = surrogates(found.fits, answer, self._predictor, describe)
-        never = self._words.never(instance)
-        if never:
-            made = tuple(without_weight(one, never) for one in made)
+        if found.row.never and self._design.sampler != "lime":
+            made = tuple(without_weight(one, found.row.never) for one in made)
         if found.settled is not None:
             made = tuple(replace(one, settled=found.settled[one.index]) for one in made)
         exact = self._design.sampler == "exact"

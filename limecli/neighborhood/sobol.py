@@ -161,15 +161,35 @@ def _scrambled(directions: Words, keys: Words) -> Words:
 def _directions(n_features: int, m: int) -> Words:
     """Joe and Kuo's direction numbers of the first m bits of a point's place, `[m, n_features]`.
 
-    scipy orders points by Gray code: point 2^(b+1) - 1 is direction number b itself.
+    Each is made of earlier ones by the recurrence of a primitive polynomial (Bratley & Fox 1988).
     """
-    from scipy.stats import qmc
-
-    sequence = qmc.Sobol(n_features, scramble=False, bits=_BITS)
-    found = np.empty((m, n_features), np.uint32)
-    passed = 0
+    polynomials, initial = _joe_kuo()
+    numbers = np.ones((max(m, initial.shape[1]), n_features), np.uint64)  # the first is van der
+    numbers[: initial.shape[1], 1:] = initial[1:n_features].T  # Corput's: ones only
+    degrees = np.array([int(p).bit_length() - 1 for p in polynomials[:n_features]])
+    degrees[0] = m
     for bit in range(m):
-        sequence.fast_forward((2 << bit) - 1 - passed)
-        found[bit] = sequence.random(1)[0] * 2.0**_BITS
-        passed = 2 << bit
-    return found
+        now = np.flatnonzero(degrees <= bit)
+        degree = degrees[now]
+        found = numbers[bit - degree, now]
+        for k in range(1, int(degree.max(initial=0)) + 1):
+            place = np.maximum(degree - k, 0).astype(np.uint64)
+            has = (k <= degree) & ((polynomials[now] >> place) & np.uint64(1)).astype(np.bool_)
+            back = numbers[np.maximum(bit - k, 0), now] << np.uint64(k)
+            found = np.where(has, found ^ back, found)
+        numbers[bit, now] = found
+    shifts = np.arange(_BITS - 1, _BITS - 1 - m, -1, dtype=np.uint64)
+    return (numbers[:m] << shifts[:, None]).astype(np.uint32)
+
+
+def _joe_kuo() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Polynomials, and the numbers that the recurrences start from, as scipy ships them.
+
+    They are read where they lie: importing scipy.stats takes most of a second.
+    """
+    from importlib.util import find_spec
+
+    spec = find_spec("scipy.stats")
+    folder = next(iter((spec and spec.submodule_search_locations) or ["."]))
+    with np.load(f"{folder}/_sobol_direction_numbers.npz") as file:
+        return file["poly"].astype(np.uint64), file["vinit"].astype(np.uint64)

@@ -92,7 +92,7 @@ class _Judged:
         here = {item["index"]: item for item in again["attributions"]} if again else {}
         errors = {j: self._error(item) for j, item in here.items()}
         known = [error for error in errors.values() if error is not None]
-        if len(known) < len(errors) or not errors:
+        if not known:
             why = (again or {}).get("no_interval") or "it has none of these weights"
             self._reason = f"computed again, it has no intervals: {why}"
             return
@@ -107,13 +107,12 @@ class _Judged:
             if j not in drawn:
                 found = Difference("selected feature", item["weight"], None, label, item["feature"])
                 self._pair.found.append(found)
-            elif not drawn[j].told:
+                continue
+            error = errors.get(j, max(known))
+            if error is None or not drawn[j].told:
                 rare.append(item["feature"])
             else:
-                error = errors.get(j)
-                self._judge(
-                    label, item, drawn[j], max(known) if error is None else error, here.get(j)
-                )
+                self._judge(label, item, drawn[j], error, here.get(j))
         if rare:
             self._notes.append(f"{label}: too few of lime's samples tell of {', '.join(rare)}")
         self._tell_others(label, one, there)

@@ -88,21 +88,13 @@ class Errors:
         d = len(self.all_weights)
         if k >= d:
             return np.ones(d), 1.0
-        one, other = self._runs(k, self.all_weights)
-        likely = (one.mean(axis=0) + other.mean(axis=0)) / 2
-        # The estimates already hold one run's noise: they look more, or less, apart than the truth
-        # is. What as much noise again does to the index tells what none would have done.
-        near = _jaccard(one, other, k)
-        moved = self.all_weights + self.all_errors * normals(_RUNS, d, 2)
-        far = _jaccard(*self._runs(k, moved), k)
-        return likely, min(max(2.0 * near - far, 0.0), 1.0)
-
-    def _runs(self, k: int, middle: FloatArray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which features are among the k strongest of pairs of runs around `middle`."""
-        d = len(self.all_weights)
-        one, other = (self._strongest(middle + self.all_errors * normals(_RUNS, d, place), k)
-                      for place in (0, 1))  # fmt: skip
-        return one, other
+        one, other = (
+            self._strongest(self.all_weights + self.all_errors * normals(_RUNS, d, place), k)
+            for place in (0, 1)
+        )
+        shared = np.count_nonzero(one & other, axis=1)
+        likely = (one.sum(axis=0) + other.sum(axis=0)) / (2.0 * _RUNS)
+        return likely, float((shared / (2 * k - shared)).mean())
 
     def _strongest(self, drawn: FloatArray, k: int) -> NDArray[np.bool_]:
         """Which features are among the k strongest of each row of weights."""
@@ -111,11 +103,6 @@ class Errors:
         strongest = np.zeros(sizes.shape, np.bool_)  # just k a row, of equal ones too
         np.put_along_axis(strongest, np.argpartition(sizes, -k, axis=1)[:, -k:], True, axis=1)
         return strongest
-
-
-def _jaccard(one: NDArray[np.bool_], other: NDArray[np.bool_], k: int) -> float:
-    shared = np.count_nonzero(one & other, axis=1)
-    return float((shared / (2 * k - shared)).mean())
 
 
 @lru_cache(maxsize=256)

@@ -243,3 +243,13 @@ def test_one_word():
     masks, importance = draw_pairs(1, 10, 0, "uniform")
     assert sorted(masks[:2, 0]) == [False, True]
     assert (importance == np.where(masks[:, 0], 0.0, 2.0)).all()
+
+
+@pytest.mark.parametrize(("n_features", "bits"), [(1, 5), (2, 3), (40, 12), (21201, 4)])
+def test_direction_numbers_are_scipys(n_features, bits):
+    """They are read and computed here, since importing scipy.stats takes most of a second."""
+    from scipy.stats import qmc
+
+    sequence = qmc.Sobol(n_features, scramble=False, bits=30)
+    points = (sequence.random(1 << bits) * 2.0**30).astype(np.uint32)
+    assert np.array_equal(_directions(n_features, bits), points[(2 << np.arange(bits)) - 1])

@@ -221,6 +221,18 @@ def test_without_intervals_nothing_is_decided():
     assert "fewer than four replicates" in found.reason
 
 
+def test_a_feature_without_an_interval_is_told_and_passed_over():
+    """A category that never occurs has no weight."""
+
+    def unknown(item):
+        first(item).update(weight=0.0, low=None, high=None)
+
+    here = edited(HERE, unknown)
+    found = against(here, here=here)
+    assert found.verified
+    assert any(first(here)["feature"] in note for note in found.notes)
+
+
 def test_limes_fault_excuses_only_what_comes_out_again():
     assert against(HERE, sex=0.5, faulty=("year",)).verified is None
     moved = edited(HERE, lambda e: first(e).update(weight=0.9))
