@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from limecli.cli.gates import GateOptions
+from limecli.cli.grouped import grouped
 from limecli.cli.options import (
     CommonOptions,
     Discretizer,
@@ -14,7 +15,6 @@ from limecli.cli.options import (
     ModelOptions,
     ReportOptions,
     Resize,
-    grouped,
 )
 from limecli.cli.reporting import Options, explain_and_report
 from limecli.cli.subjects import Pictures, Rows, Texts

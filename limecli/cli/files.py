@@ -11,7 +11,8 @@ import typer
 
 from limecli import registry
 from limecli.cli.destinations import check_not_read, check_writable, write_atomically
-from limecli.cli.options import CommonOptions, Discretizer, TrustOptions, grouped
+from limecli.cli.grouped import grouped
+from limecli.cli.options import CommonOptions, Discretizer, TrustOptions
 from limecli.errors import InputError, ModelError, UsageError
 from limecli.types import Background
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from limecli.cli.options import CommonOptions, grouped
+from limecli.cli.grouped import grouped
+from limecli.cli.options import CommonOptions
 from limecli.errors import ModelError
 from limecli.models.versions import installed_version
 from limecli.report.words import clean

@@ -24,6 +24,7 @@ from limecli.types import (
 _WIDTHS = (0.5, 2.0)  # times the width in force
 _BINS = ("quartile", "decile", "none")
 _OTHER_BINS = "bins: "
+_TRIED_ON = 64  # instances of a run that is tuned; a width is chosen by fewer
 _SEEDS = 1 << 32
 
 _Key = tuple[int, int]  # of an instance and a label
@@ -163,7 +164,8 @@ def tuned(run: Run, subject: Subject, prepared: Prepared, settings: LimeSettings
     for other, its_run in tries:
         bins = other.own.get("discretizer", settings.discretizer)
         auto = replace(settings, kernel_width=None, auto_width=True, discretizer=bins)
-        explained = _again(its_run, other, auto)
+        some = replace(other, instances=other.instances[:_TRIED_ON])
+        explained = _again(its_run, some, auto)
         table += [
             {
                 **({} if bins is None else {"discretizer": bins}),

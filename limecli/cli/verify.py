@@ -14,7 +14,8 @@ import typer
 
 from limecli.cli.console import Console
 from limecli.cli.destinations import check_not_read, check_writable, write_atomically
-from limecli.cli.options import CommonOptions, TrustOptions, grouped
+from limecli.cli.grouped import grouped
+from limecli.cli.options import CommonOptions, TrustOptions
 from limecli.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:

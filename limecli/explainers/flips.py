@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limecli.errors import PredictError, UsageError
+from limecli.errors import PredictError
 from limecli.explainers.batches import DEFAULT_MEMORY
+from limecli.explainers.flip_space import flip_space
 from limecli.explainers.tokens import Tokens
 from limecli.surrogate.flips import (
     MOST_CANDIDATES,
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 _TOGETHER = 256  # explanations that share each call of the model
 _FEW = 64  # flips that are asked for one by one
-_POINT = 1e-10  # a standard deviation, by the size of the mean: lime adds 1e-11 to each
 _CLEAR = 1e-4  # so far past the border a flip must go, as a share of the instance's way to it
 
 _Goal = Decision | Crossing
@@ -154,7 +154,7 @@ class Flipper:
     ) -> None:
         self._predictor, self._settings = predictor, settings
         self._columns = None if columns is None else tuple(columns)
-        self._space = None if columns is None else _space(columns, settings.immutable or ())
+        self._space = None if columns is None else flip_space(columns, settings.immutable or ())
         self._regression = predictor.task == "regression"
         self._alone = _Alone()
 
@@ -320,45 +320,6 @@ def _value(column: Column, number: float, before: Value) -> Value:
     if math.isnan(number):
         return None
     return int(number) if type(before) is int and number.is_integer() else number
-
-
-def _space(columns: Sequence[Column], immutable: Sequence[str]) -> Space:
-    """Where a table's features may go: numbers as far as the background's."""
-    names = [column.name for column in columns]
-    for name in immutable:
-        if name not in names:
-            raise UsageError(
-                f"--immutable {name}: the model has no such column",
-                f"its columns are: {', '.join(names[:12])}",
-            )
-    ends = np.array([_ends(column) for column in columns]).reshape(-1, 2)
-    numbers = np.array([column.continuous and not _atoms(column) for column in columns], np.bool_)
-    return Space(
-        np.array([name in immutable for name in names], np.bool_),
-        numbers,
-        numbers & (ends == np.rint(ends)).all(axis=1) & np.isfinite(ends).all(axis=1),
-        ends[:, 0],
-        ends[:, 1],
-        np.array([
-            -1 if column.continuous or column.missing_code is None else column.missing_code
-            for column in columns
-        ]),
-    )  # fmt: skip
-
-
-def _atoms(column: Column) -> bool:
-    """Whether every bin of a column of numbers holds a single value: nothing lies in between."""
-    bins = [int(code) for code in column.feature_values if code <= len(column.bins)]
-    return all(column.stds[j] <= _POINT * max(1.0, abs(column.means[j])) for j in bins)
-
-
-def _ends(column: Column) -> tuple[float, float]:
-    """The lowest and highest number in those bins of a column that occur."""
-    if column.continuous:
-        bins = [int(code) for code in column.feature_values if code <= len(column.bins)]
-        if bins:
-            return min(column.mins[j] for j in bins), max(column.maxs[j] for j in bins)
-    return -math.inf, math.inf
 
 
 def _in_step(searches: Sequence[Asking[list[Flipped]]], predict: PredictFn) -> list[_Searched]:

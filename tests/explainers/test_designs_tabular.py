@@ -171,7 +171,18 @@ LIMITS += [(name, form) for name in ("iris forest", "gbr", "logistic", "no gaps"
 
 @pytest.mark.parametrize(("name", "form"), LIMITS)
 def test_exact_weights_are_what_very_many_samples_tend_to(explain, name, form):
-    options = ("-r", 4, "-k", 30, *form)
+    compare_with_the_limit(explain, name, ("-r", 4, "-k", 30, *form))
+
+
+@pytest.mark.parametrize("column", ["age", "region"])
+def test_exact_weights_of_a_row_with_a_gap_are_too(explain, column):
+    frame, _ = with_gaps()
+    row = int(np.flatnonzero(frame[column].isna())[0])
+    compare_with_the_limit(explain, "mixed", ("-r", row))
+
+
+def compare_with_the_limit(explain: Callable[..., Json], name: str, options: tuple) -> None:
+    """Exact weights lie within the intervals of 2^17 of Sobol's points."""
     exact = only(explain(name, *options))
     sampled_report = explain(name, *options, "--sampler", "sobol", "-n", MANY)
     sampled = only(sampled_report)
@@ -255,15 +266,25 @@ def test_lime_is_one_flag_away(cli, beds):
 
 
 def test_too_few_samples_for_sobols_points_are_lime_s_draws_and_that_is_said(explain):
-    report = explain("hist", "-r", 0, "-n", 300, own=False)
+    report = explain("hist", "-r", 0, "-n", 50, own=False)
     assert report["settings"]["sampler"] == "lime"
-    assert report["settings"]["num_samples"] == 300
-    assert "300 samples are too few for Sobol's points in 30 columns" in report["stderr"]
+    assert report["settings"]["num_samples"] == 50
+    assert "50 samples are too few for Sobol's points in 30 columns" in report["stderr"]
+
+
+def test_fewer_than_four_scramblings_have_no_intervals_and_say_so(explain):
+    report = explain("hist", "-r", 0, "-n", 300, own=False)
+    assert report["settings"]["sampler"] == "sobol"
+    label = only(report)
+    assert label["interval"] is None
+    assert "replicates" in label["no_interval"]
+    assert all(item["low"] is item["high"] is None for item in label["attributions"])
 
 
 @pytest.mark.parametrize(
     ("name", "sampler", "count"),
     [("cancer forest", "auto", 700), ("hist", "auto", 3000), ("hist", "auto", 700),
+     ("hist", "auto", 460),
      ("hist", "exact", 5000), ("mixed", "sobol", 700), ("cancer forest", "sobol", 3000),
      ("mixed", "lime", 700), ("mixed", "auto", 3000), ("iris forest", "sobol", 150)],
 )  # fmt: skip
@@ -388,10 +409,12 @@ def test_lime_s_own_stream_cannot_go_on(fails, beds, flags):
     assert "--settle" in done.stderr
 
 
-def test_settling_is_refused_where_only_lime_s_draws_are_left(fails, beds):
+@pytest.mark.parametrize("count", [50, 300])
+def test_settling_is_refused_where_there_would_be_no_intervals(fails, beds, count):
+    """Lime's draws cannot go on; without intervals no order is ever sure."""
     bed = beds["hist"]
     done = fails(2, "tabular", bed.model, bed.data, "-r", 0, "-b", bed.data, "--settle", 3, "-n",
-                 300)  # fmt: skip
+                 count)  # fmt: skip
     assert "more --num-samples" in done.stderr
 
 

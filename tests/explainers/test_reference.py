@@ -355,5 +355,8 @@ def test_one_value_bins_are_named(cli, tmp_path):
     x = x.assign(constant=3.0)
     joblib.dump(RandomForestClassifier(n_estimators=5, random_state=0).fit(x, y), tmp_path / "m")
     x.to_csv(tmp_path / "train.csv", index=False)
-    result = cli("tabular", tmp_path / "m", tmp_path / "train.csv", "-r", "0", "-n", "100")
+    asked = ("tabular", tmp_path / "m", tmp_path / "train.csv", "-r", "0", "-n", "100")
+    result = cli(*asked, "--sampler", "lime")
+    assert result.code == 0
     assert "columns with such a bin: constant" in result.stderr
+    assert "columns with such a bin" not in cli(*asked).stderr  # the others keep the value
