@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limecli.cli.run import Explained, Prepared, Run, Subject
 from limecli.cli.subjects import Rows
@@ -21,10 +21,12 @@ from limecli.types import (
     Variant,
 )
 
+if TYPE_CHECKING:
+    from limecli.explainers.width import Tried
+
 _WIDTHS = (0.5, 2.0)  # times the width in force
 _BINS = ("quartile", "decile", "none")
 _OTHER_BINS = "bins: "
-_TRIED_ON = 64  # instances of a run that is tuned; a width is chosen by fewer
 _SEEDS = 1 << 32
 
 _Key = tuple[int, int]  # of an instance and a label
@@ -161,20 +163,19 @@ def tuned(run: Run, subject: Subject, prepared: Prepared, settings: LimeSettings
             tries.append((other, its_run))
     table: list[dict[str, Any]] = []
     best: tuple[float, Prepared, LimeSettings] | None = None
+    wanted: set[int] | None = None  # what could be explained as asked
     for other, its_run in tries:
         bins = other.own.get("discretizer", settings.discretizer)
         auto = replace(settings, kernel_width=None, auto_width=True, discretizer=bins)
-        some = replace(other, instances=other.instances[:_TRIED_ON])
-        explained = _again(its_run, some, auto)
-        table += [
-            {
-                **({} if bins is None else {"discretizer": bins}),
-                "kernel_width": tried.kernel_width,
-                "r2": tried.r2,
-                "effective_samples": tried.effective,
-            }
-            for tried in explained.tried
-        ]
+        explained = _again(its_run, other, auto)
+        explainable = _explainable(explained)
+        if wanted is None:
+            wanted = explainable
+        if not wanted <= explainable:
+            run.notes([f"--tune leaves out --discretizer {bins}: it would skip"
+                       f" {len(wanted - explainable)} of {len(wanted)} rows"])  # fmt: skip
+            continue
+        table += [_row(bins, tried) for tried in explained.tried]
         width = explained.settings.kernel_width
         found = next((t.r2 for t in explained.tried if t.kernel_width == width), None)
         r2 = float("-inf") if found is None else found
@@ -186,6 +187,15 @@ def tuned(run: Run, subject: Subject, prepared: Prepared, settings: LimeSettings
     if chosen is not prepared:  # the model was bound to the other columns
         run.predictor = next(its_run for other, its_run in tries if other is chosen).predictor
     return Tuned(chosen, with_width, tuple(table))
+
+
+def _row(bins: str | None, tried: Tried) -> dict[str, Any]:
+    return {
+        **({} if bins is None else {"discretizer": bins}),
+        "kernel_width": tried.kernel_width,
+        "r2": tried.r2,
+        "effective_samples": tried.effective,
+    }
 
 
 def table_lines(table: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -211,6 +221,10 @@ def _again(run: Run, prepared: Prepared, settings: LimeSettings) -> Explained:
         return aside.explain(bare, replace(settings, flips=None))
     except PredictError:
         return Explained((), settings)
+
+
+def _explainable(explained: Explained) -> set[int]:
+    return {item.instance.index for item in explained.results if isinstance(item, Explanation)}
 
 
 def _by_label(explained: Explained) -> dict[_Key, Surrogate]:

@@ -11,6 +11,7 @@ from limecli.neighborhood.sobol import SobolPlan, sobol_plan
 from limecli.types import LimeSettings
 
 _MOST_COLUMNS = 21201  # of Sobol's direction numbers
+_FEWEST_SETTLED = 4  # replicates: with fewer there is no interval to settle by
 
 
 @dataclass(frozen=True)
@@ -66,5 +67,6 @@ def _plan(settings: LimeSettings, d: int) -> SobolPlan | None:
         plan = sobol_plan(wanted, d)
     points = 1 << (4 * d - 1).bit_length()
     if plan is None and d <= _MOST_COLUMNS and points <= 2 * settings.num_samples:
-        return SobolPlan(max(1, round(settings.num_samples / points)), points)
+        plan = SobolPlan(max(1, round(settings.num_samples / points)), points)
+        plan = None if most is not None and plan.n > most else plan
     return plan

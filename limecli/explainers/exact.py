@@ -179,7 +179,7 @@ def _checked(boxes: LeafBoxes, draws: TabularDraws, space: Space, ask: PredictFn
 
 def _compare(boxes: LeafBoxes, rows: FloatArray, outputs: FloatArray) -> None:
     worst = float(np.abs(evaluate(boxes, rows) - outputs).max(initial=0.0))
-    scale = max(1.0, float(np.abs(outputs).max(initial=0.0)))
+    scale = float(np.abs(outputs).max(initial=0.0))
     if not worst <= _TOLERANCE * scale:
         raise NotExactError(f"its leaves do not add up to its predictions (off by {worst:.2g})")
 

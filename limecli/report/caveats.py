@@ -94,7 +94,8 @@ def _sentences(item: Explanation, report: Report) -> Iterable[_Sentence]:
         if reason:
             why = f"interval: {reason.rstrip('.')}"
             found.append(_Sentence(f"No {why}.", f"no {why}"))
-    if report.background is not None and report.background.get("source") == "model":
+    background = report.background or {}
+    if background.get("source") == "model" or background.get("recovered_from"):
         found.append(_RECOVERED)
     if any(_shows_zero(surrogate) for surrogate in surrogates):
         found.append(_ZERO)

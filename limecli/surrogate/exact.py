@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-13  # of the terms of a sum: a sum below that is rounding, the truth is 0
 _TIE = 1e-12  # of the largest score
 _CELLS = 1 << 17  # numbers that are worked on at a time, to stay in the cache
-_ROWS = 32  # rows that are worked on at a time
+_ROWS = 4  # rows that are worked on at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,11 +153,14 @@ class Exact:
         found: list[Moments] = []
         for start in range(0, len(rows), step):
             block = rows[start : start + step]
+            real = len(block)
+            # Sums over other numbers of rows may round otherwise: there are always as many.
+            block = np.concatenate([block, np.repeat(block[-1:], step - real, axis=0)])
             tilted = self._tilt(block, width, some)
             totals = _Totals(self._boxes.offset[some], self._tilt.n_features, len(block))
             leaves.add_to(totals, tilted)
             totals.add_curves(tilted)
-            found += totals.moments(wanted, tilted)
+            found += totals.moments(wanted, tilted)[:real]
         return found
 
 

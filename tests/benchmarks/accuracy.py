@@ -174,11 +174,11 @@ def signs(found: Runs, bed: Bed) -> tuple[float, float]:
 
 
 def numbers(bed: Bed, way: Way) -> tuple[int, ...]:
-    """Numbers of samples to look at intervals with: lime's, and one that suffices for its error."""
+    """Numbers of samples to look at intervals with; the last one suffices for lime's error."""
     n = bed.num_samples
     if way.control:  # its fits take long
         return (n // 4,) if way == BOOSTED else (n,) if bed.kind == "image" else (n // 3,)
-    return {LIME: (n,), SOBOL: (n, n // 4), HADAMARD: (n, n // 2), PAIRS: (n, n // 2)}[way]
+    return {LIME: (n,), SOBOL: (n, n // 4), HADAMARD: (2 * n, n), PAIRS: (n, n // 2)}[way]
 
 
 def coverage(scale: Scale) -> Iterator[Line]:

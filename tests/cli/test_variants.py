@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.dummy import DummyRegressor
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -303,6 +303,24 @@ def test_statistics_hold_one_kind_of_bins(explain, folder, cli):
     assert done.code == 0, done.stderr
     report = explain("logistic", "-r", 0, "--tune", background="stats.json")
     assert {row["discretizer"] for row in report["settings"]["tried"]} == {"quartile", "none"}
+
+
+def test_bins_are_not_given_up_where_rows_would_be_lost(explain, folder):
+    """A gap lies in a bin of its own, but nowhere on a scale."""
+    frame = pd.read_csv(folder / "train.csv")
+    target = frame["a"] > 0
+    frame.loc[frame.index % 9 == 0, "b"] = np.nan
+    frame.to_csv(folder / "gaps.csv", index=False)
+    model = HistGradientBoostingClassifier(max_iter=5).fit(frame, target)
+    joblib.dump(model, folder / "gaps.joblib")
+    files = {"background": "gaps.csv", "rows": "gaps.csv"}
+    report = explain("gaps", "-r", "0:4", "--tune", **files)
+    assert [item["status"] for item in report["explanations"]] == ["ok"] * 4
+    assert {row["discretizer"] for row in report["settings"]["tried"]} == {"quartile", "decile"}
+    said = "--tune leaves out --discretizer none: it would skip 1 of 4 rows"
+    assert said in report["stderr"]
+    report = explain("gaps", "-r", "1:4", "--tune", **files)
+    assert "none" in {row["discretizer"] for row in report["settings"]["tried"]}
 
 
 def test_texts_and_pictures_are_tuned_in_width(cli):
