@@ -65,7 +65,7 @@ class Instance:
 
     `payload` is `float[n_features]` of codes (tabular), `uint8[h, w, 3]` (image) or a string.
     `values` are a table row's values as they stand in the file. `segments` (`int[h, w]`) are
-    superpixels that the user drew. `outputs` (`float[n_outputs]`) is what the model said of it alone.
+    superpixels that the user drew. `outputs` (`float[n_outputs]`): the model's answer to it alone.
     """
 
     id: str
@@ -156,13 +156,12 @@ class Segmentation:
 class LimeSettings:
     """Everything besides model, background and instance that decides the numbers.
 
-    None stands for "lime's default, resolved when the explainer is built" or, for an option of
-    another kind, "does not apply". `max_memory` (bytes) bounds the samples that exist at a time; it
-    settles `batch_size` where that is not given. `auto_width` says that `kernel_width` was chosen
-    by held-out R². `settle` is the K of "sample until the top K order is settled", within
-    `max_samples`, neighbours in rank that lie within `tie_tolerance` (a share of the largest
-    weight) counting as tied. `flips` is how many changes of the decision to look for, none of them
-    in an `immutable` column; `flip_threshold` is what a regression's output must cross.
+    None: "lime's default, resolved when the explainer is built", or "does not apply". `max_memory`
+    (bytes) bounds the samples that exist at a time; it settles `batch_size` where that is not
+    given. `auto_width` says that `kernel_width` was chosen by held-out R². `settle` is the K of
+    "sample until the top K order is settled", within `max_samples`; `tie_tolerance` is a share of
+    the largest weight. `flips` is how many changes of the decision to look for, none of them in an
+    `immutable` column; `flip_threshold` is what a regression's output must cross.
     """
 
     kind: Kind
@@ -300,7 +299,7 @@ class Neighborhood:
     `bool[n, n_features]`, which superpixels are shown or words kept. `outputs` are the model's,
     `float[n, n_outputs]`. `origin` is the instance in the same form, `[n_features]`. `predict` asks
     the model of more samples in that form. `interpretable()` gives z, `[n_features, n]`, and the
-    kernel's weights, `float[n]`.
+    kernel's weights, `float[n]`. `blocks` is how many equal replicates follow each other, if any.
     """
 
     samples: NDArray[Any]
@@ -308,6 +307,7 @@ class Neighborhood:
     origin: NDArray[Any]
     predict: PredictFn
     interpretable: Callable[[], tuple[NDArray[Any], FloatArray]]
+    blocks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -318,7 +318,7 @@ class Surrogate:
     (None until measured), `fidelity_rows` that on real rows. `local_prediction` is what the
     surrogate says of the instance, `model_prediction` what the model says. `interval` names how the
     intervals were computed ("exact", "HC3", "pairs", "replicates"), `no_interval` says why there
-    are none. `stability` is the expected Jaccard index of the `stability_top` strongest features of two runs.
+    are none. `stability` is the expected Jaccard index of two runs' `stability_top` strongest.
     `flips` is None where nobody looked, else what was found among `flip_samples` samples.
     """
 

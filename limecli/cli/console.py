@@ -216,7 +216,7 @@ _HINTS = {
     ExitCode.MODEL: "check that the file is whole and is the one you mean: limecli formats",
     ExitCode.INPUT: "mend the input, or choose another with --row or another file",
     ExitCode.PREDICT: "try the model on this input in Python; -vv shows where it fails",
-    ExitCode.REPORT: "choose another place with -o",
+    ExitCode.REPORT: "choose another place for it",
 }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from limecli.cli.destinations import check_writable, filled, write_atomically
 from limecli.cli.run import Keep, Prepared, Run
 from limecli.errors import UsageError
-from limecli.types import Explanation, LimeSettings, Predictor
+from limecli.types import Explanation, LimeSettings, Neighborhood, Predictor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 _SUFFIX = ".npz"
 
 
-def neighborhood_files(template: str | None, run: Run, prepared: Prepared) -> Keep | None:
+def neighborhood_files(
+    template: str | None, run: Run, prepared: Prepared, engine: str
+) -> Keep | None:
     """What saves each neighborhood under the template's name; None if nobody asks.
 
-    Raises UsageError for a name without its suffix, or one for several instances; ReportError for a
-    place that cannot be written.
+    Raises UsageError for lime's engine, a name without its suffix, or one for several instances;
+    ReportError for a place that cannot be written.
     """
     if template is None:
         return None
+    if engine == "lime":
+        raise UsageError("--save-neighborhood: lime's own classes keep no samples")
     if not template.endswith(_SUFFIX):
         raise UsageError(f"--save-neighborhood {template}: the name must end with {_SUFFIX}")
     names = [filled(template, instance) for instance in prepared.instances]
@@ -37,22 +41,20 @@ def neighborhood_files(template: str | None, run: Run, prepared: Prepared) -> Ke
         check_writable(name)
 
     def keep(explanation: Explanation) -> None:
-        data = _archive(explanation, run.predictor, prepared)
-        if data is None:
-            run.console.note("--save-neighborhood: lime's own classes keep no samples")
-            return
-        write_atomically(filled(template, explanation.instance), data)
+        found = explanation.neighborhood
+        if found is not None:
+            data = _archive(explanation, found, run.predictor, prepared)
+            write_atomically(filled(template, explanation.instance), data)
 
     return keep
 
 
-def _archive(explanation: Explanation, predictor: Predictor, prepared: Prepared) -> bytes | None:
+def _archive(
+    explanation: Explanation, found: Neighborhood, predictor: Predictor, prepared: Prepared
+) -> bytes:
     """Samples, z, weights and predictions; what features and classes are called."""
     import numpy as np
 
-    found = explanation.neighborhood
-    if found is None:
-        return None
     z, weights = found.interpretable()
     arrays: dict[str, Any] = {
         "samples": found.samples,
@@ -60,6 +62,7 @@ def _archive(explanation: Explanation, predictor: Predictor, prepared: Prepared)
         "weights": weights,
         "predictions": np.ascontiguousarray(found.outputs),
         "instance": found.origin,
+        "blocks": np.array(found.blocks or 0),  # equal replicates, one after the other
         "class_names": np.array(predictor.class_names, dtype=np.str_),
         **_features(explanation, predictor, prepared),
     }

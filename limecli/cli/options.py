@@ -247,8 +247,9 @@ class LimeOptions:
         ),
     ] = None
     flips: Annotated[
-        int, typer.Option(min=0, max=20, help="How many changes of the decision to look for.")
-    ] = 1
+        int | None,
+        typer.Option(min=0, max=20, help="How many changes of the decision to look for [1]."),
+    ] = None
     flip_threshold: Annotated[
         float | None, typer.Option(help="What a flip moves the output of a regression across.")
     ] = None
@@ -283,6 +284,8 @@ class LimeOptions:
     def __post_init__(self) -> None:
         """Raises UsageError before a model is loaded for nothing."""
         _ = self.width, self.max_bytes
+        if self.engine is Engine.lime and (self.flips or self.flip_threshold is not None):
+            raise UsageError("--flips looks among limecli's own samples: leave out --engine lime")
         if self.settle is None and (self.max_samples, self.tie_tolerance) != (None, None):
             raise UsageError("--max-samples and --tie-tolerance need --settle K")
         if None not in (self.num_samples, self.max_samples) and (

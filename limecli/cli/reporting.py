@@ -61,7 +61,7 @@ def explain_and_report(
         run.notes(variants.table_lines(tuned.table))
         prepared = tuned.prepared
     where = destinations(options.report, prepared.instances, _files_read(run, prepared))
-    keep = neighborhood_files(options.report.save_neighborhood, run, prepared)
+    keep = neighborhood_files(options.report.save_neighborhood, run, prepared, requested.engine)
     explained = run.explain(prepared, tuned.settings, keep)
     _fail_alone(explained.results)
     if options.lime.repeats is not None:

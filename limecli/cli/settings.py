@@ -21,6 +21,7 @@ from limecli.types import Kind, LimeSettings, Predictor
 if TYPE_CHECKING:
     from limecli.models.interface import LoadOptions
 
+_FLIPS = 1
 _NUM_SAMPLES = {"tabular": 5000, "image": 1000, "text": 5000}
 _METRIC = {"tabular": "euclidean", "image": "cosine", "text": "cosine"}
 
@@ -76,7 +77,7 @@ def lime_settings(
         settle=lime.settle,
         max_samples=lime.max_samples,
         tie_tolerance=lime.tie_tolerance,
-        flips=None if limes else lime.flips,
+        flips=None if limes else _FLIPS if lime.flips is None else lime.flips,
         flip_threshold=_threshold(lime, predictor),
         **own,
     )

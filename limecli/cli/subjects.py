@@ -51,6 +51,9 @@ class Rows:
         protected = protected_columns(names)
         fixed = [*protected, *_columns(self.immutable, names, "--immutable")]
         free = _columns(self.mutable, names, "--mutable")
+        both = set(free) & set(_columns(self.immutable, names, "--immutable"))
+        if both:
+            raise UsageError(f"--immutable and --mutable both name {min(both)}")
         own = {
             "discretizer": self.discretizer or found.background.discretizer,
             "sample_around_instance": self.sample_around_instance or None,

@@ -153,10 +153,12 @@ def tuned(run: Run, subject: Subject, prepared: Prepared, settings: LimeSettings
     """The bins and the kernel width of the best held-out R² on blocks kept for tuning.
 
     Draws once for each kind of bins; R² is measured anew, on other blocks, when it is reported.
-    Raises UsageError for lime's own classes.
+    Raises UsageError for lime's own classes, and for a width that is given.
     """
     if settings.engine == "lime":
         raise UsageError("--tune needs limecli's own engine", "leave out --engine lime")
+    if settings.kernel_width is not None:
+        raise UsageError("--tune chooses the kernel width itself", "leave out --kernel-width")
     tries = [(prepared, run)]
     for name, other, its_run in _alternatives(run, subject, prepared):
         if name.startswith(_OTHER_BINS):

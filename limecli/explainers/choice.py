@@ -45,12 +45,12 @@ def _sampling(settings: LimeSettings, space: Space, notes: list[str]) -> Design:
         return LimeDesign(space, settings)
     n, d = settings.num_samples, len(space.columns)
     plan = _plan(settings, d)
+    few = f"{n} samples are too few for Sobol's points in {d} columns"
+    if settings.settle is not None and (plan is None or plan.replicates < _FEWEST_SETTLED):
+        raise UsageError(f"--settle: {few}", "more --num-samples, within --max-samples")
     if plan is not None:
         return SobolDesign(space, settings, plan)
-    reason = f"{n} samples are too few for Sobol's points in {d} columns: lime's own draws are used"
-    if settings.settle is not None:
-        raise UsageError(f"--settle: {reason}, which cannot go on", "more --num-samples")
-    notes.append(reason)
+    notes.append(f"{few}: lime's own draws are used")
     return LimeDesign(space, settings)
 
 

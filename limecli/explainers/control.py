@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from limecli.types import FloatArray
 
-_FOLDS = 4  # of replicates
+FOLDS = 4  # of replicates; with fewer there are no intervals, and no control
 _POOL = 1 << 15  # draws, or
 _TIMES = 8  # as many as there are samples, if that is more
 _CELLS = 1 << 23  # of the pool, but never fewer draws than samples
@@ -42,8 +42,8 @@ def pool_plan(blocks: int, points: int, n_features: int) -> SobolPlan:
 class Control:
     """The control variate of one neighborhood, for any label of its outputs.
 
-    Row 0 of `draws` and of `pool` is no draw; both have as many replicates, one after the other.
-    `categorical` are the columns of codes.
+    Row 0 of `draws` and of `pool` is no draw; both have as many replicates (`FOLDS` at
+    least), one after the other. `categorical` are the columns of codes.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Control:
         scaled = (values - mean) / spread  # trees add up in single precision
         said, of_pool = np.empty(len(rows)), np.empty(len(pool))
         fold, fold_of_pool = self._folds(len(rows)), self._folds(len(pool))
-        for number in range(_FOLDS):
+        for number in range(FOLDS):
             own, own_of_pool = fold == number, fold_of_pool == number
             said[own], of_pool[own_of_pool] = self._learned(
                 rows[~own], scaled[~own], (rows[own], pool[own_of_pool])
@@ -85,7 +85,7 @@ class Control:
 
     def _folds(self, n: int) -> NDArray[np.intp]:
         """The fold of each draw; whole replicates belong to one."""
-        return np.repeat(np.arange(self._blocks) % _FOLDS, n // self._blocks)
+        return np.repeat(np.arange(self._blocks) % FOLDS, n // self._blocks)
 
     def _learned(
         self, rows: FloatArray, outputs: FloatArray, others: tuple[FloatArray, FloatArray]

@@ -14,7 +14,7 @@ import numpy as np
 
 from limecli.errors import InputError
 from limecli.explainers.conditions import seeded
-from limecli.explainers.control import Control, pool_plan
+from limecli.explainers.control import FOLDS, Control, pool_plan
 from limecli.neighborhood.kernel import binary_distances, distances_to_first, kernel
 from limecli.neighborhood.lime_stream import TabularDraws, draw_bins, draw_normals
 from limecli.neighborhood.sobol import SobolPlan, draw_sobol
@@ -288,7 +288,8 @@ class SobolDesign:
         samples = BlockedSamples(seen.z[:, 1:], seen.weights[1:], self.blocks)
         k = settings.num_features or len(seen.first)
         method = settings.feature_selection
-        control = self._control(draws, row, settings) if settings.control_variate else None
+        wanted = settings.control_variate and self.blocks >= FOLDS
+        control = self._control(draws, row, settings) if wanted else None
         if control is not None:
             of_pool = self._space.seen(control.pool, row, settings.kernel_width)
             pool = BlockedSamples(of_pool.z[:, 1:], of_pool.weights[1:], self.blocks)

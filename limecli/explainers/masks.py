@@ -121,6 +121,7 @@ class MaskedRun:
                 samples.masks[0],
                 self._subject.predict,
                 lambda: (samples.masks[1:].T, weights[1:]),
+                self._blocks(samples) if self.settings.sampler == "hadamard" else None,
             ),
         )
 

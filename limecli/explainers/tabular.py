@@ -350,4 +350,5 @@ class Tabular:
         return Neighborhood(
             seen.draws.rows[1:], seen.by_label[:, 1:].T, instance.payload,
             self._predictor.predict_fn, interpretable,
+            self._design.blocks if self._design.sampler == "sobol" else None,
         )  # fmt: skip

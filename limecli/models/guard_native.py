@@ -6,6 +6,7 @@ may hold any. Looked at last, since a pickle can change an array after it has gi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from limecli.models.guard_calls import UnknownUse
@@ -29,7 +30,7 @@ def check_native(target: Any) -> None:
     elif name in ("KDTree", "KDTree32", "KDTree64", "BallTree", "BallTree32", "BallTree64"):
         sound = _is_sound_index(target)
     elif home.startswith("sklearn."):
-        sound = _fits_its_parts(vars(target) if hasattr(target, "__dict__") else {})
+        sound = _fits_its_parts(target, vars(target) if hasattr(target, "__dict__") else {})
     if not sound:
         raise UnknownUse(f"a {name} that points outside itself")
 
@@ -133,19 +134,16 @@ def _is_sound_index(index: Any) -> bool:
     return sound and bool(((starts >= 0) & (starts <= ends) & (ends <= n)).all())
 
 
-def _fits_its_parts(state: dict[str, Any]) -> bool:
+def _fits_its_parts(model: Any, state: dict[str, Any]) -> bool:
     """Whether a model asks its trees and support vectors for what they have."""
     import numpy as np
 
     width = state.get("n_features_in_")
-    tree: Any = state.get("tree_")
-    if type(tree).__name__ == "Tree" and tree.n_features != width:
+    trees = [state.get("tree_")]
+    if not _asks_models(type(model)):
+        trees += [getattr(part, "__dict__", {}).get("tree_") for part in _parts(state)]
+    if any(type(tree).__name__ == "Tree" and tree.n_features != width for tree in trees):
         return False
-    if "estimators_features_" not in state:
-        for part in np.ravel(np.asarray(_as_list(state.get("estimators_")), dtype=object)):
-            tree = getattr(part, "__dict__", {}).get("tree_")
-            if type(tree).__name__ == "Tree" and tree.n_features != width:
-                return False
     for stage in _as_list(state.get("_predictors")):
         for predictor in _as_list(stage):
             nodes = getattr(predictor, "nodes", None)
@@ -159,6 +157,22 @@ def _fits_its_parts(state: dict[str, Any]) -> bool:
         regression = total == 2 * rows and weights.shape[0] == 1  # libsvm counts them twice
         return bool(weights.shape[1] == rows and (by_class or regression))
     return True
+
+
+_ASKING = {"sklearn.ensemble._voting", "sklearn.ensemble._stacking", "sklearn.ensemble._bagging",
+           "sklearn.ensemble._iforest", "sklearn.multiclass", "sklearn.multioutput"}  # fmt: skip
+"""Where models ask models inside, each of which looks at its rows itself: chains and ensembles on
+some of the columns hold trees of other widths. Forests and boosters hand rows to bare trees."""
+
+
+def _asks_models(kind: type) -> bool:
+    return kind.__module__ in _ASKING
+
+
+def _parts(state: dict[str, Any]) -> Iterator[Any]:
+    # Not as one array: numpy takes a forest inside for the sequence of its trees.
+    for part in _as_list(state.get("estimators_")):
+        yield from _as_list(part) or [part]
 
 
 def _as_list(value: Any) -> Any:

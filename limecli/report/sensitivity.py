@@ -65,4 +65,5 @@ def lines(surrogate: Surrogate) -> list[str]:
         f"  {' '.join(one.signs)}  rank {words.span(*one.ranks)}  {one.feature}"
         for one in features[:_MOST]
     ]
-    return [f"sensitivity: {summary}", f"  {names}", *rows]
+    told = "+ where the feature, as it is here, moves the surrogate up"
+    return [f"sensitivity: {summary} ({told})", f"  {names}", *rows]

@@ -343,10 +343,15 @@ def test_a_constant_model_keeps_the_defaults(explain):
     assert "R² undefined" in report["stderr"]
 
 
-def test_lime_s_own_classes_are_not_tuned(fails, folder):
-    done = fails(2, "tabular", folder / "forest.joblib", folder / "rows.csv", "-r", 0, "-b",
-                 folder / "train.csv", "--tune", "--engine", "lime")  # fmt: skip
-    assert "--tune needs limecli's own engine" in done.stderr
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [(("--engine", "lime"), "--tune needs limecli's own engine"),
+     (("--kernel-width", 2), "--tune chooses the kernel width itself")],
+)  # fmt: skip
+def test_what_tuning_cannot_obey_is_refused(fails, folder, flags, said):
+    done = fails(2, "tabular", folder / "forest.joblib", folder / "rows.csv", "-q", "-r", 0, "-b",
+                 folder / "train.csv", "--tune", *flags)  # fmt: skip
+    assert said in done.stderr
 
 
 def test_what_was_tuned_can_be_repeated_and_varied(explain):

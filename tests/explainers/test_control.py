@@ -170,6 +170,9 @@ def explained(cli, bed):
     return run
 
 
+CONTROL = ("--control-variate",)
+
+
 def table_of(explanation):
     """Weight, low and high end by feature."""
     (label,) = explanation["labels"]
@@ -180,11 +183,11 @@ def table_of(explanation):
 
 @pytest.mark.parametrize("bins", ["quartile", "none"])
 def test_fewer_evaluations_for_the_same_error(explained, bins):
-    """Truth: 2^15 samples. A control costs no evaluation and halves the variance at least."""
+    """Truth: 2^14 samples. A control costs no evaluation and halves the variance at least."""
     one = ("--row", 3, "--label", "yes", "--discretizer", bins)
-    (truth,) = explained("boosting", *one, "-n", 1 << 15)
+    (truth,) = explained("boosting", *one, "-n", 1 << 14)
     errors, held, calls = {(): [], ("--control-variate",): []}, [], set()
-    for seed in range(8):
+    for seed in range(6):
         for way, found in errors.items():
             (run,) = explained("boosting", *one, "-n", 512, "--seed", seed, *way)
             calls.add(run["model_calls"])
@@ -209,11 +212,17 @@ def test_rows_that_share_a_neighborhood_share_its_control(explained, options):
 
 def test_around_a_row_the_pool_lies_around_it_too(explained):
     common = ("--row", 3, "--label", "yes", "--discretizer", "none", "--sample-around-instance")
-    (truth,) = explained("boosting", *common, "-n", 1 << 15)
+    (truth,) = explained("boosting", *common, "-n", 1 << 14)
     (found,) = explained("boosting", *common, "-n", 1024, "--control-variate")
     (plain,) = explained("boosting", *common, "-n", 1024)
     _, low, high = table_of(plain).T
     assert table_of(found)[:, 0] == pytest.approx(table_of(truth)[:, 0], abs=(high - low).max() / 2)
+
+
+def test_too_few_replicates_have_no_control(explained):
+    one = ("--row", 3, "--label", "yes", "-n", 30)
+    (plain,), (found,) = explained("boosting", *one), explained("boosting", *one, *CONTROL)
+    assert np.array_equal(table_of(found), table_of(plain))
 
 
 def test_exact_weights_need_no_control(explained):

@@ -166,10 +166,11 @@ def test_sobol_plans(num_samples, n_features):
     assert abs(plan.n - num_samples) == min(abs(n - num_samples) for n in ways)
 
 
-def test_sobol_plans_prefer_more_replicates_and_know_their_limit():
-    assert sobol_plan(4096, 30) == SobolPlan(16, 256)
-    assert sobol_plan(512, 30) == SobolPlan(8, 128)
-    assert sobol_plan(511, 30) is None
+def test_sobol_plans_have_few_large_replicates_and_know_their_limit():
+    assert sobol_plan(4096, 30) == SobolPlan(8, 512)
+    assert sobol_plan(5000, 30) == SobolPlan(10, 512)
+    assert sobol_plan(961, 30) == SobolPlan(8, 128)
+    assert sobol_plan(959, 30) is None
     assert sobol_plan(10**9, 21202) is None
 
 
