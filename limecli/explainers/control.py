@@ -92,7 +92,7 @@ class Control:
     ) -> tuple[FloatArray, FloatArray]:
         """What trees grown on rows and outputs say of other rows."""
         from sklearn.ensemble import HistGradientBoostingRegressor
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
 
         empty = np.isnan(rows).all(axis=0)
         if empty.any():

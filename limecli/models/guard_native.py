@@ -140,8 +140,8 @@ def _fits_its_parts(model: Any, state: dict[str, Any]) -> bool:
 
     width = state.get("n_features_in_")
     trees = [state.get("tree_")]
-    if not _asks_models(type(model)):
-        trees += [getattr(part, "__dict__", {}).get("tree_") for part in _parts(state)]
+    if type(model).__module__ not in _ASKING:
+        trees += [getattr(part, "tree_", None) for part in _parts(state)]
     if any(type(tree).__name__ == "Tree" and tree.n_features != width for tree in trees):
         return False
     for stage in _as_list(state.get("_predictors")):
@@ -163,10 +163,6 @@ _ASKING = {"sklearn.ensemble._voting", "sklearn.ensemble._stacking", "sklearn.en
            "sklearn.ensemble._iforest", "sklearn.multiclass", "sklearn.multioutput"}  # fmt: skip
 """Where models ask models inside, each of which looks at its rows itself: chains and ensembles on
 some of the columns hold trees of other widths. Forests and boosters hand rows to bare trees."""
-
-
-def _asks_models(kind: type) -> bool:
-    return kind.__module__ in _ASKING
 
 
 def _parts(state: dict[str, Any]) -> Iterator[Any]:

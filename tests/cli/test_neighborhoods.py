@@ -73,7 +73,7 @@ def weights_of(label: Any) -> Any:
 
 
 SHAPES = {"samples", "z", "weights", "predictions", "instance", "class_names", "feature_names",
-          "categories"}  # fmt: skip
+          "categories", "blocks"}  # fmt: skip
 
 
 @pytest.mark.parametrize("flags", [(), ("--sampler", "sobol"), ("--sampler", "lime"),

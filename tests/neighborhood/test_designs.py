@@ -156,7 +156,7 @@ def test_sobol_plans(num_samples, n_features):
     plan = sobol_plan(num_samples, n_features)
     least = 1 << math.ceil(math.log2(4 * n_features))
     if plan is None:
-        assert 8 * least > 2 * num_samples
+        assert 8 * least > num_samples + least // 2  # 7 or fewer are nearer
         return
     assert 8 <= plan.replicates <= 16
     assert plan.points >= least
