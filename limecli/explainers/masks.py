@@ -245,6 +245,8 @@ def _plan(settings: LimeSettings, subject: Maskable) -> tuple[str, int]:
     size = block_size(subject.n_features)
     if sampler == "auto":
         sampler = "pairs" if blocks is None or settings.control_variate else "hadamard"
+        if subject.law == "uniform" and subject.n_features == 1:
+            sampler = "lime"  # its draws remove the only word always; lime keeps the text itself
     if sampler == "lime":
         return sampler, n
     if sampler == "pairs":

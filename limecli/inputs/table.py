@@ -9,6 +9,7 @@ import json
 import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -120,7 +121,7 @@ def _read_delimited(file: InputFile, text: str, read: Callable[..., pd.DataFrame
             raise InputError(f"{file.name} cannot be read as a table: {text}") from None
     raw.columns = [str(name).strip() for name in raw.columns]
     names = [str(name).strip() for name in head.iloc[0] if isinstance(name, str)]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise InputError(f"{file.name} has two columns named {twice!r}")
     return raw.astype(object).where(raw.notna(), None)

@@ -202,9 +202,7 @@ def _steadiness(item: Explanation, surrogate: Surrogate, report: Report) -> list
         settle = report.settings.get("settle") or shown
         order = f"order of the top {'feature' if settle == 1 else settle}"
         calls = item.model_calls if item.weight_calls is None else item.weight_calls
-        most = report.settings.get("max_samples") or calls
-        end = f"after {calls:,}" if surrogate.settled else f"within {most:,}"
-        facts.append(f"{order} {'' if surrogate.settled else 'not '}settled {end} calls")
+        facts.append(f"{order} {'' if surrogate.settled else 'not '}settled after {calls:,} calls")
     return facts
 
 

@@ -29,6 +29,7 @@ class Drawn(Protocol):
 
     @property
     def told(self) -> bool: ...
+_FITTED = 1e-6  # what fits of other penalties, on other draws, differ by without sampling error
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class _Judged:
 
     def _apart(self, one: float, other: float, error: float, its_error: float) -> float:
         """Standard errors between two weights, but for rounding."""
-        apart = max(0.0, abs(one - other) - self._pair.tolerance * self._pair.scale)
+        apart = max(0.0, abs(one - other) - max(self._pair.tolerance, _FITTED) * self._pair.scale)
         return _deviation(apart, error, its_error, self._sides.degrees)
 
     def compared(self, recorded: Mapping[str, Any]) -> Compared:

@@ -102,7 +102,10 @@ def interval(part: Attribution, surrogate: Surrogate, largest: float) -> str:
         return "exact"
     if part.low is None or part.high is None:
         return "-"
-    return f"{weight(part.low, largest, '-')} to {weight(part.high, largest, '-')}"
+    low, high = weight(part.low, largest, "-"), weight(part.high, largest, "-")
+    if low == high and part.low < part.high:
+        return f"± {(part.high - part.low) / 2:.0e}"  # narrower than the digits shown
+    return f"{low} to {high}"
 
 
 def margin(part: Attribution, surrogate: Surrogate, largest: float) -> str:

@@ -266,6 +266,9 @@ def _constant_blocks(
         mean = float(outputs.mean())
         return Fit(mean, zeros, None, mean, no_interval=_NO_WEIGHT)
     seen = outputs[target.samples.weights > 0]
+    if np.ptp(outputs) > 0:  # where it answers otherwise no sample has a weight
+        zeros = tuple(Weight(int(j), 0.0) for j in features)
+        return Fit(float(seen[0]), zeros, None, float(seen[0]), no_interval=_TOO_FAR)
     return _constant_fit(features, float(seen[0]), interval)
 
 
