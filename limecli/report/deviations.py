@@ -15,6 +15,7 @@ from limecli.report.differences import Compared, Difference, Pair, started
 
 _ALPHA = 1e-3  # how often a true report may fail
 _LEVEL = 0.975  # of a 95 % interval
+_FITTED = 1e-7  # by so much other penalties move weights that no sampling error moves
 _FAR = 37.0  # standard errors: beyond, the normal law's tail is no number
 
 
@@ -29,7 +30,6 @@ class Drawn(Protocol):
 
     @property
     def told(self) -> bool: ...
-_FITTED = 1e-6  # what fits of other penalties, on other draws, differ by without sampling error
 
 
 @dataclass(frozen=True)
