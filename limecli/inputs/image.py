@@ -196,12 +196,17 @@ def read_segments(path: str, frame: Frame) -> IntArray:
 
 def _label_picture(data: bytes, name: str) -> Any:
     import numpy as np
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         pixels = np.asarray(Image.open(io.BytesIO(data), formats=FORMATS)).astype(np.int64)
-    except Exception as error:  # Pillow's many ways to say that it is no picture
-        raise InputError(f"{name} is neither a .npy file nor a picture: {error}") from None
+    except UnidentifiedImageError:  # its words name no file
+        raise InputError(
+            f"{name} is neither a .npy file nor a picture that limecli reads",
+            f"save int[h, w] with numpy, or a picture: {', '.join(FORMATS)}",
+        ) from None
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
+        raise InputError(f"{name} is a damaged picture: {error}") from None
     if pixels.ndim == 3:  # one colour a segment
         pixels = (pixels * (256 ** np.arange(pixels.shape[2]))).sum(axis=2)
     return pixels

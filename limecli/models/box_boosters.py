@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from limecli.errors import NotExactError
-from limecli.models.box_forest import Forest, join, with_gap
+from limecli.models.box_forest import Forest, join, refuse_leaves, with_gap
 from limecli.trees import lightgbm_trees, xgboost_document_trees
 
 if TYPE_CHECKING:
@@ -28,6 +29,19 @@ def booster_of(model: Any) -> Any:
     return getattr(model, "booster_", model)
 
 
+def xgboost_document(model: Any) -> dict[str, Any]:
+    """What XGBoost writes of a model. Raises NotExactError where that has too many leaves."""
+    booster = booster_of(model)
+    text = bytes(booster.save_raw("json"))
+    nodes = [int(count) for count in re.findall(rb'"num_nodes":"(\d+)"', text)]
+    best, rounds = booster.attr("best_iteration"), booster.num_boosted_rounds()
+    if best is not None and rounds:
+        nodes = nodes[: len(nodes) * (int(best) + 1) // rounds]
+    refuse_leaves((sum(nodes) + len(nodes)) // 2, 1)
+    document: dict[str, Any] = json.loads(text)
+    return document
+
+
 def margin_only(name: str) -> NotExactError:
     """What to say of models whose sum goes through a curve before it is a prediction."""
     return NotExactError(f"{name} is a sum over boxes on the margin only: --output margin")
@@ -38,7 +52,7 @@ def xgboost_forest(model: Any, sparse: bool, scale: str) -> tuple[FloatArray, Fo
     import numpy as np
 
     name = type(model).__name__
-    document = json.loads(bytes(booster_of(model).save_raw("json")))
+    document = xgboost_document(model)
     learner = document["learner"]
     objective = learner["objective"]["name"]
     if scale != "margin" and objective in _XGBOOST_BENT:
@@ -61,6 +75,7 @@ def xgboost_forest(model: Any, sparse: bool, scale: str) -> tuple[FloatArray, Fo
     weights = np.array(booster.get("weight_drop") or np.ones(len(trees)))[: len(trees)]
     output = np.array(inner["tree_info"])[: len(trees)]
     forest = join(trees, weights, output, "single, below", beyond_left=True)
+    refuse_leaves(forest.n_leaves, n_outputs)
     return offset, _with_missing(model, forest, sparse)
 
 
@@ -117,6 +132,8 @@ def lightgbm_forest(model: Any, scale: str) -> tuple[FloatArray, Forest | None]:
     if "\nis_linear=1" in body:
         raise NotExactError("LightGBM's linear_tree has slopes in its leaves")
     n_outputs = int(pairs["num_tree_per_iteration"])
+    leaves = re.findall(r"^num_leaves=(\d+)", body, re.MULTILINE)
+    refuse_leaves(sum(map(int, leaves)), n_outputs)
     trees = [replace(tree, threshold=_as_seen(tree.threshold)) for tree in lightgbm_trees(text)]
     offset = np.zeros(n_outputs)
     if not trees:

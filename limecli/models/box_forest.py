@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from limecli.errors import NotExactError
 from limecli.trees import Tree
 
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray, IntArray
 
     BoolArray = NDArray[np.bool_]
+
+MAX_LEAVES = 30_000
+MAX_VALUES = 3_000_000  # leaves x outputs
+"""A model of so many leaves is read, checked on 2,500 rows and explained in a second or two."""
 
 Comparison = Literal["double", "single", "single, below"]
 """How a number meets a threshold: as it is, as float32, or as float32 and by < in place of <=."""
@@ -49,6 +54,11 @@ class Forest:
 
         return np.flatnonzero(self.left >= 0)
 
+    @property
+    def n_leaves(self) -> int:
+        """How many leaves all trees have."""
+        return len(self.left) - len(self.inner)
+
     def goes_left(self, nodes: IntArray, x: FloatArray) -> BoolArray:
         """Where each node sends a feature's value: `[..., n_nodes]` of `x` in that shape."""
         import numpy as np
@@ -65,6 +75,19 @@ class Forest:
             left[..., coded] = padded[self.by[nodes[coded]], codes]
             missing[..., coded] = wrong
         return np.where(missing, self.missing_left[nodes], left)
+
+
+def refuse_leaves(leaves: int, n_outputs: int, counted_all: bool = True) -> None:
+    """Raises NotExactError where the boxes would take too long: to be asked before any is made."""
+    if leaves <= MAX_LEAVES and leaves * n_outputs <= MAX_VALUES:
+        return
+    count = f"{leaves / 1000:,.0f} thousand leaves" if leaves >= 1000 else f"{leaves} leaves"
+    count += "" if counted_all else " or more"
+    if leaves > MAX_LEAVES:
+        most = f"{MAX_LEAVES / 1000:,.0f} thousand"
+        raise NotExactError(f"the model's trees have {count}; up to {most} are added up")
+    raise NotExactError(f"the model's trees have {count} for {n_outputs:,} classes, too many to"
+                        " add up")  # fmt: skip
 
 
 def join(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from limecli.errors import NotExactError
 from limecli.models.box_boosters import lightgbm_forest, margin_only, xgboost_forest
 from limecli.models.box_columns import Front
-from limecli.models.box_forest import Forest, join
+from limecli.models.box_forest import Forest, join, refuse_leaves
 from limecli.models.box_steps import check_step, is_sampler, numbers_known
 from limecli.trees import histogram_trees, sklearn_trees
 
@@ -122,7 +123,14 @@ def _boosted(
     return offset, () if forest is None else ((front, forest),)
 
 
-def _added(parts: list[Terms]) -> Terms:
+def _added(found: Iterable[Terms]) -> Terms:
+    """The sum, unless it gets too long on the way."""
+    parts: list[Terms] = []
+    leaves = 0
+    for part in found:
+        parts.append(part)
+        leaves += sum(forest.n_leaves for _, forest in part.forests)
+        refuse_leaves(leaves, len(part.offset), counted_all=False)
     return Terms(
         sum((part.offset for part in parts[1:]), parts[0].offset),
         tuple(item for part in parts for item in part.forests),
@@ -138,19 +146,22 @@ def _voting(model: Any, front: Front, scale: Scale, depth: int) -> Terms:
         raise NotExactError(f"{type(model).__name__} has no margin")
     weights = model._weights_not_none
     weights = np.ones(len(model.estimators_)) if weights is None else np.asarray(weights, float)
-    return _added([
+    return _added(
         read_model(part, front, scale, depth + 1).scaled(weight / weights.sum())
         for part, weight in zip(model.estimators_, weights, strict=True)
-    ])  # fmt: skip
+    )
 
 
 def _bagging(model: Any, front: Front, scale: Scale, depth: int) -> Terms:
     """Means over models of some of the features, which may know some of the classes only."""
+    return _added(_bagged(model, front, scale, depth))
+
+
+def _bagged(model: Any, front: Front, scale: Scale, depth: int) -> Iterator[Terms]:
     import numpy as np
 
     n_outputs = int(getattr(model, "n_classes_", 1))
     share = 1 / len(model.estimators_)
-    parts = []
     for part, features in zip(model.estimators_, model.estimators_features_, strict=True):
         if scale == "probability" and not hasattr(part, "predict_proba"):
             raise NotExactError(f"{type(model).__name__} counts votes of its models")
@@ -158,8 +169,7 @@ def _bagging(model: Any, front: Front, scale: Scale, depth: int) -> Terms:
         terms = read_model(part, own, scale, depth + 1).scaled(share)
         if scale == "probability" and len(terms.offset) != n_outputs:
             terms = terms.spread(np.asarray(part.classes_, dtype=np.int64), n_outputs)
-        parts.append(terms)
-    return _added(parts)
+        yield terms
 
 
 def _sklearn(model: Any, kinds: set[str], front: Front, scale: Scale) -> Terms:
@@ -203,13 +213,22 @@ def _averaged(model: Any, front: Front, scale: Scale, classes: bool) -> Terms:
     name = type(model).__name__
     if classes and scale == "margin":
         raise NotExactError(f"{name} has no margin")
-    trees = list(sklearn_trees([model] if hasattr(model, "tree_") else model.estimators_))
+    estimators = [model] if hasattr(model, "tree_") else model.estimators_
+    _refuse_trees(estimators, int(model.n_classes_) if classes else 1)
+    trees = list(sklearn_trees(estimators))
     if classes:
         trees = [replace(tree, value=_shares(tree.value)) for tree in trees]
     n_outputs = trees[0].value.shape[1]
     weights = np.full(len(trees), 1 / len(trees))
     forest = join(trees, weights, np.zeros(len(trees), np.int64), "single")
     return Terms(np.zeros(n_outputs), ((front, forest),))
+
+
+def _refuse_trees(estimators: Any, n_outputs: int) -> None:
+    import numpy as np
+
+    nodes = [estimator.tree_.node_count for estimator in np.ravel(estimators)]
+    refuse_leaves((sum(nodes) + len(nodes)) // 2, n_outputs)
 
 
 def _shares(value: FloatArray) -> FloatArray:
@@ -234,6 +253,7 @@ def _stages(model: Any, front: Front) -> Terms:
         offset = np.ravel(model._raw_predict_init(row)).astype(float)
     else:
         raise NotExactError(f"{type(model).__name__} begins with a {type(init).__name__}")
+    _refuse_trees(model.estimators_, n_outputs)
     trees = list(sklearn_trees(model.estimators_))
     weights = np.full(len(trees), float(model.learning_rate))
     output = np.arange(len(trees)) % n_outputs
@@ -245,6 +265,8 @@ def _histogram(model: Any, front: Front) -> Terms:
 
     if getattr(model, "_preprocessor", None) is not None:
         front = front.then(model._preprocessor.transform)
+    leaves = [int(tree.nodes["is_leaf"].sum()) for stage in model._predictors for tree in stage]
+    refuse_leaves(sum(leaves), len(model._predictors[0]) if leaves else 1)
     trees = list(histogram_trees(model))
     offset = np.ravel(model._baseline_prediction).astype(float)
     output = np.arange(len(trees)) % len(offset)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     BoolArray = NDArray[np.bool_]
 
 MAX_PAIRS = 4_000_000
-_MAX_VALUES = 50_000_000  # leaves x outputs
 _WALK = 200_000  # nodes to walk over at a time
 
 
@@ -149,7 +148,7 @@ def _walk(
 
     node, came = [roots], [np.full(len(roots), -1)]
     parent = [np.full(len(roots), -1)]
-    start, total, depth = 0, len(roots), 0
+    start, total, depth, n_ways = 0, len(roots), 0, 0
     while len(node[-1]):
         inner = np.flatnonzero(forest.left[node[-1]] >= 0)
         at = node[-1][inner]
@@ -159,7 +158,8 @@ def _walk(
         parent.append(np.concatenate([inner, inner])[alive] + start)
         node.append(np.concatenate([forest.left[at], forest.right[at]])[alive])
         start, total, depth = total, total + len(node[-1]), depth + 1
-        refuse_size(total, total)
+        n_ways += depth * int((forest.left[node[-1]] < 0).sum())
+        refuse_size(total, n_ways)  # before deep trees' ways are collected
     nodes, ways, parents = (np.concatenate(part) for part in (node, came, parent))
     leaves = np.flatnonzero(forest.left[nodes] < 0)
     current, number = leaves, np.arange(len(leaves))
@@ -178,10 +178,6 @@ def _walk(
 def _values(forest: Forest, leaves: IntArray, n_outputs: int) -> FloatArray:
     import numpy as np
 
-    if len(leaves) * n_outputs > _MAX_VALUES:
-        raise NotExactError(
-            f"the model has too many leaves ({len(leaves):,}) for {n_outputs:,} classes"
-        )
     values = np.zeros((len(leaves), n_outputs))
     width = forest.value.shape[1]
     places = forest.output[forest.tree[leaves]][:, None] + np.arange(width)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from limecli.errors import NotExactError
 from limecli.leaf_boxes import LeafBoxes
-from limecli.models.box_boosters import booster_of
+from limecli.models.box_boosters import booster_of, xgboost_document
 from limecli.models.box_columns import Front
 from limecli.models.box_models import Scale, Terms, read_model, unwrapped
 from limecli.models.box_paths import boxes_of
@@ -85,11 +85,9 @@ def _booster_columns(model: Any, path: str) -> tuple[Sequence[str] | None, Any]:
     """Names and categories that XGBoost or LightGBM keep; no categories of any other model."""
     module = type(model).__module__
     if module.startswith("xgboost"):
-        import json
-
         from limecli.models.xgboost_document import category_values
 
-        document = json.loads(bytes(booster_of(model).save_raw("json")))
+        document = xgboost_document(model)
         names = document["learner"].get("feature_names") or None
         return names, category_values(document, path)
     if module.startswith("lightgbm"):

@@ -139,7 +139,7 @@ def _fits_its_parts(model: Any, state: dict[str, Any]) -> bool:
     import numpy as np
 
     width = state.get("n_features_in_")
-    trees = [state.get("tree_")]
+    trees: list[Any] = [state.get("tree_")]
     if type(model).__module__ not in _ASKING:
         trees += [getattr(part, "tree_", None) for part in _parts(state)]
     if any(type(tree).__name__ == "Tree" and tree.n_features != width for tree in trees):
