@@ -245,14 +245,19 @@ class Tabular:
         self._tune(rows, list(good.values()), levels)
         labels = [self._labels(answer) for answer in good.values()]
         self._design.foresee(rows, self.settings, labels)
-        cells: dict[bytes, dict[int, Fitter]] = {}
-        for i, row, wanted in zip(good, rows, labels, strict=True):
+        cells: dict[bytes, list[int]] = {}  # places of the rows in each
+        for place, row in enumerate(rows):
             cell = row.payload if row.codes is None else row.codes
-            fitters = cells.setdefault(cell.tobytes(), {})
-            try:
-                found[i] = self._fitted(row, good[i], wanted, levels, fitters)
-            except InputError as error:
-                found[i] = skipped(instances[i], error)
+            cells.setdefault(cell.tobytes(), []).append(place)
+        numbers = list(good)
+        for places in cells.values():
+            fitters: dict[int, Fitter] = {}  # each holds samples: those of one cell at a time
+            for place in places:
+                i = numbers[place]
+                try:
+                    found[i] = self._fitted(rows[place], good[i], labels[place], levels, fitters)
+                except InputError as error:
+                    found[i] = skipped(instances[i], error)
         return found
 
     def _tune(self, rows: Sequence[Row], answers: Sequence[FloatArray], levels: Levels) -> None:

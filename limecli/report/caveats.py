@@ -191,13 +191,14 @@ def _hint(item: Explanation, surrogate: Surrogate, report: Report) -> str:
 def _steadiness(item: Explanation, surrogate: Surrogate, report: Report) -> list[str]:
     """How far another run would agree, and whether the order is settled."""
     facts = []
-    top, shown = surrogate.stability_top, len(surrogate.attributions)
+    shown = len(surrogate.attributions)
+    top = surrogate.stability_top
     if surrogate.stability is not None and top is not None:
         facts.append(f"of two such runs {surrogate.stability:.2f}")
-    if surrogate.repeats is not None and top is not None:
+    if surrogate.repeats is not None:
         runs, jaccard = surrogate.repeats.runs, surrogate.repeats.jaccard
         facts.append(f"of {runs} runs with other seeds {jaccard:.2f}")
-    facts[:1] = [f"top-{top} agreement {fact}" for fact in facts[:1]]
+    facts[:1] = [f"top-{top or shown} agreement {fact}" for fact in facts[:1]]
     if surrogate.settled is not None:
         settle = report.settings.get("settle") or shown
         order = f"order of the top {'feature' if settle == 1 else settle}"

@@ -16,8 +16,8 @@ import numpy as np
 
 from limecli.surrogate.blocks import BlockedSamples, BlockedTarget
 from limecli.surrogate.fidelity import held_out
-from limecli.surrogate.fit import Fit, assembled, fit_pairs, importance, r2_of
-from limecli.surrogate.intervals import Errors
+from limecli.surrogate.fit import Fit, alike, assembled, fit_pairs, importance, r2_of
+from limecli.surrogate.intervals import Alike, Errors
 from limecli.surrogate.sandwich import PAIR, errors_on_all, hc3
 from limecli.surrogate.selection import choose
 
@@ -77,7 +77,8 @@ def fit_controlled(
     errors = Errors(
         features, coefficients, share @ own @ share.T + theirs, np.inf, everything,
         np.hypot(np.sqrt(own.diagonal()), pool_errors),
-        importance(method, first, pool.gram.diagonal()),
+        importance(method, k, first, pool.gram.diagonal()),
+        alike=_alike(method, k, known, features, own),
     )  # fmt: skip
     mean = left.mean + float((pool.means - samples.means) @ everything)
     intercept = mean - float(pool.means[features] @ coefficients)
@@ -103,6 +104,21 @@ def _covariance(target: BlockedTarget, features: NDArray[np.intp] | None = None)
     residuals = target.residuals.reshape(-1)[: samples.n]
     coefficients = inverted @ target.pooled.products[0, features]
     return hc3(samples, residuals, features, coefficients, inverted, PAIR)[1]
+
+
+def _alike(
+    method: str, k: int, known: BlockedTarget, features: NDArray[np.intp], own: FloatArray
+) -> Alike | None:
+    """How forward selection sees the pool, with the errors `own` of the weights of all features."""
+    pool = known.samples
+    coefficients = pool.inverse_on(features) @ known.pooled.products[0, features]
+    found = alike(method, k, known, features, coefficients, PAIR)
+    if found is None:
+        return None
+    variance = float((own.diagonal() * pool.gram.diagonal())[~pool.dead].mean())
+    return replace(
+        found, noise=float(np.hypot(found.noise, (1.0 - found.correlation) * variance**0.5))
+    )
 
 
 def _bent(

@@ -63,7 +63,7 @@ def fit_controlled_replicates(
         variances += errors_on_all(part, *compared(method, features, found, on_all), None) ** 2
     errors = Errors(
         features, coefficients, effects.T @ effects * (r / (r - 1)), r - 1.0, everything,
-        np.sqrt(variances), importance(method, first, samples.gram.diagonal()),
+        np.sqrt(variances), importance(method, k, first, samples.gram.diagonal()),
         coefficients + r * effects,
     )  # fmt: skip
     intercept = known.mean + left.mean - float(pool.means[features] @ coefficients)

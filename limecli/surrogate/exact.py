@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-13  # of the terms of a sum: a sum below that is rounding, the truth is 0
 _TIE = 1e-12  # of the largest score
 _CELLS = 1 << 17  # numbers that are worked on at a time, to stay in the cache
-_ROWS = 4  # rows that are worked on at a time
+_ROWS = 2  # rows that are worked on at a time
 
 
 @dataclass(frozen=True, eq=False)

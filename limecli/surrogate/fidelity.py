@@ -49,6 +49,7 @@ def held_out(
     """`held_out_r2` of sums over blocks; no sample is looked at again."""
     samples = target.samples
     blocks = np.arange(samples.blocks) if scored is None else np.asarray(scored, np.intp)
+    blocks = blocks[blocks < samples.blocks]  # few samples, or many features, make fewer
     if target.constant or samples.blocks < 2 or len(blocks) == 0:
         return None
     errors = squares = 0.0

@@ -10,7 +10,7 @@ import numpy as np
 
 from limecli.surrogate.blocks import BlockedSamples, BlockedTarget, inverse, of_usual_size
 from limecli.surrogate.fidelity import held_out, held_out_split
-from limecli.surrogate.intervals import Errors
+from limecli.surrogate.intervals import Alike, Errors, correlation_of_all
 from limecli.surrogate.ridge import Target, WeightedSamples
 from limecli.surrogate.sandwich import PAIR, errors_on_all, hc3, replicate_effects
 from limecli.surrogate.selection import choose, select
@@ -102,7 +102,8 @@ def fit(
         errors = Errors(
             features, coefficients, covariance, np.inf, target.on_all,
             _errors_of_all(target, features, coefficients, covariance, method),
-            importance(method, first, samples.variances()),
+            importance(method, k, first, samples.variances()),
+            alike=alike(method, k, target.blocked, features, coefficients, unit=1),
         )  # fmt: skip
     return assembled(
         exponent, intercept, features, coefficients, first, 1.0 - left / target.total_squares,
@@ -141,7 +142,7 @@ def fit_replicates(
         errors = Errors(
             features, coefficients, effects.T @ effects * (r / (r - 1)), r - 1.0, everything,
             errors_on_all(target, *compared(method, features, coefficients, everything), None),
-            importance(method, first, samples.gram.diagonal()), coefficients + r * effects,
+            importance(method, k, first, samples.gram.diagonal()), coefficients + r * effects,
         )  # fmt: skip
     return assembled(
         exponent, target.mean - float(samples.means[features] @ coefficients), features,
@@ -175,7 +176,8 @@ def fit_pairs(
         errors = Errors(
             features, coefficients, covariance, np.inf, everything,
             errors_on_all(target, *compared(method, features, coefficients, everything), PAIR),
-            importance(method, first, samples.gram.diagonal()),
+            importance(method, k, first, samples.gram.diagonal()),
+            alike=alike(method, k, target, features, coefficients, PAIR),
         )  # fmt: skip
     return assembled(
         exponent, target.mean - float(samples.means[features] @ coefficients), features,
@@ -244,8 +246,39 @@ def compared(
     return np.arange(len(everything)), everything
 
 
-def importance(method: str, first: FloatArray, variances: FloatArray) -> FloatArray:
-    """What `method` multiplies a weight's size by to rank it: |z|, or the root of z's variance."""
+def alike(
+    method: str,
+    k: int,
+    target: BlockedTarget | None,
+    features: NDArray[np.intp],
+    coefficients: FloatArray,
+    unit: int,
+) -> Alike | None:
+    """How forward selection sees independent samples, or groups of `unit`; None for other methods,
+    and without folds.
+
+    The noise is what `features` leave of the outputs: its spread over blocks, like `errors_on_all`.
+    """
+    if method != "forward_selection" or target is None or k >= target.samples.n_features:
+        return None
+    samples, alive = target.samples, ~target.samples.dead
+    if np.count_nonzero(alive) < 2:
+        return None
+    left = target.products - samples.grams[:, :, features] @ coefficients
+    left = (left - left.mean(axis=0))[:, alive] / np.sqrt(samples.gram.diagonal()[alive])
+    own = left - left.mean(axis=1, keepdims=True)
+    r, groups = samples.blocks, samples.n / unit
+    fitted = min(len(features), groups / 2)
+    variance = (own**2).sum() / (own.shape[1] - 1) * (r / (r - 1)) * groups / (groups - fitted)
+    return Alike(correlation_of_all(samples.gram, alive), float(np.sqrt(variance)), samples.dead)
+
+
+def importance(method: str, k: int, first: FloatArray, variances: FloatArray) -> FloatArray:
+    """What `method` multiplies a weight's size by to rank it: |z|, or the root of z's variance.
+    Where all features are shown they are ranked as they are shown: by the weight itself.
+    """
+    if method == "none" or k >= len(first):
+        return np.ones(len(first))
     if method == "forward_selection":
         return np.sqrt(np.maximum(variances, 0.0))
     return np.abs(first)

@@ -17,6 +17,59 @@ _LEVEL = 0.975  # of a one-sided quantile: 95 % intervals
 _RUNS = 128  # pairs of runs that are imagined
 _ROUNDING = 1e-13  # of the largest weight: differences below it mean nothing
 _SEED = 20161  # of the fixed draws; any other one serves as well
+_COPIES = 0.999  # a correlation above it is that of copies
+_MOST_STEPS = 20_000  # features times features chosen: with more, forward selection is not imagined
+
+
+@dataclass(frozen=True, eq=False)
+class Alike:
+    """Features any two of which correlate alike, as those of masks do, chosen one after the other.
+
+    With z scaled to a variance of 1, `noise` is the standard error of what is a feature's own in
+    its covariance with the outputs: what it does not share with all the others. `dead` `[d]` are
+    those that never change.
+    """
+
+    correlation: float
+    noise: float
+    dead: NDArray[np.bool_]
+
+    def products(self, weights: FloatArray, drawn: FloatArray) -> FloatArray:
+        """Covariances with the outputs, `[runs, d]`, in runs whose errors are `drawn`,
+        `[runs, d + 1]`: each feature's own and the one that they share.
+        """
+        shared = max(self.correlation, 0.0)
+        noise = drawn[:, :-1] + (shared / (1.0 - shared)) ** 0.5 * drawn[:, -1:]
+        expected = (1.0 - self.correlation) * weights + self.correlation * weights.sum()
+        return np.asarray(expected + self.noise * noise)
+
+    def chosen(self, products: FloatArray, k: int) -> NDArray[np.bool_]:
+        """What forward selection takes by each row of `products`.
+
+        What the chosen ones explain is the same share of each other feature, and leaves all of them
+        the same variance: the largest rest is the largest gain.
+        """
+        chosen, explained = np.zeros(products.shape, np.bool_), np.zeros((len(products), 1))
+        each = np.arange(len(products))
+        for step in range(k):
+            share = self.correlation / (1.0 + (step - 1) * self.correlation)
+            sizes = np.abs(products - share * explained)
+            sizes[:, self.dead] = -1.0
+            sizes[chosen] = -2.0
+            j = sizes.argmax(axis=1)
+            chosen[each, j] = True
+            explained[:, 0] += products[each, j]
+        return chosen
+
+
+def correlation_of_all(gram: FloatArray, alive: NDArray[np.bool_]) -> float:
+    """The mean correlation of two features that are `alive`."""
+    d = np.count_nonzero(alive)
+    if d < 2:
+        return 0.0
+    scales = np.zeros(len(alive))
+    scales[alive] = 1.0 / np.sqrt(gram.diagonal()[alive])
+    return min(float(scales @ gram @ scales - d) / (d * (d - 1)), _COPIES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +80,8 @@ class Errors:
     `degrees` the degrees of freedom of its estimate (inf where there are many). `all_weights` and
     `all_errors` `[d]` are of a fit on all features, each feature by itself; `importance` `[d]` is
     what a weight's size is multiplied by where features are chosen. `replicates` `[blocks, k]` are
-    what each replicate says of `weights`, where there are any.
+    what each replicate says of `weights`, where there are any. `alike` is for features that
+    correlate, and are chosen one after the other.
     """
 
     features: NDArray[np.intp]
@@ -38,6 +92,7 @@ class Errors:
     all_errors: FloatArray
     importance: FloatArray
     replicates: FloatArray | None = None
+    alike: Alike | None = None
 
     @property
     def deviations(self) -> FloatArray:
@@ -88,17 +143,19 @@ class Errors:
         d = len(self.all_weights)
         if k >= d:
             return np.ones(d), 1.0
-        one, other = (
-            self._strongest(self.all_weights + self.all_errors * normals(_RUNS, d, place), k)
-            for place in (0, 1)
-        )
+        one, other = self._run(k, 0), self._run(k, 1)
         shared = np.count_nonzero(one & other, axis=1)
         likely = (one.sum(axis=0) + other.sum(axis=0)) / (2.0 * _RUNS)
         return likely, float((shared / (2 * k - shared)).mean())
 
-    def _strongest(self, drawn: FloatArray, k: int) -> NDArray[np.bool_]:
-        """Which features are among the k strongest of each row of weights."""
-        sizes = np.abs(drawn, out=drawn)
+    def _run(self, k: int, place: int) -> NDArray[np.bool_]:
+        """Which features are the k strongest in each of some imagined runs, `[runs, d]`."""
+        d = len(self.all_weights)
+        if self.alike is not None and k * d <= _MOST_STEPS:
+            drawn = normals(_RUNS, d + 1, place)
+            products = self.alike.products(self.all_weights * self.importance, drawn)
+            return self.alike.chosen(products, k)
+        sizes = np.abs(self.all_weights + self.all_errors * normals(_RUNS, d, place))
         sizes *= self.importance
         strongest = np.zeros(sizes.shape, np.bool_)  # just k a row, of equal ones too
         np.put_along_axis(strongest, np.argpartition(sizes, -k, axis=1)[:, -k:], True, axis=1)

@@ -165,6 +165,19 @@ def test_segments_from_a_coloured_picture(scene, tmp_path):
     assert len(np.unique(found)) == 3
 
 
+def test_segments_from_no_picture_name_the_file(tmp_path, scene):
+    (tmp_path / "segments.csv").write_text("0,1\n1,1\n")
+    with pytest.raises(InputError) as error:
+        read_segments(str(tmp_path / "segments.csv"), FRAME)
+    wanted = f"{tmp_path}/segments.csv is neither a .npy file nor a picture that limecli reads"
+    assert error.value.message == wanted
+    assert "PNG" in error.value.hint
+    scene.save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:80])
+    with pytest.raises(InputError, match=r"cut\.png is a damaged picture"):
+        read_segments(str(tmp_path / "cut.png"), FRAME)
+
+
 def test_an_array_of_objects_is_not_unpickled(tmp_path):
     buffer = io.BytesIO()
     np.save(buffer, np.array([{}], dtype=object), allow_pickle=True)

@@ -505,6 +505,74 @@ def test_more_leaves_than_can_be_held(monkeypatch):
     refused(RandomForestClassifier(30).fit(*IRIS), IRIS[0], "leaves .*too many bounds")
 
 
+def test_more_leaves_than_are_quick_are_counted_and_not_read(monkeypatch):
+    def read(*_):
+        raise AssertionError
+
+    monkeypatch.setattr("limecli.models.box_models.join", read)
+    rng = np.random.default_rng(0)
+    frame, target = pd.DataFrame(rng.normal(size=(1000, 3)), columns=list("abc")), rng.random(1000)
+    trees = {"max_leaf_nodes": None, "min_samples_leaf": 1, "learning_rate": 0.1}
+    for model in (
+        RandomForestRegressor(60, random_state=0),
+        GradientBoostingRegressor(n_estimators=60, max_depth=None, random_state=0),
+        HistGradientBoostingRegressor(max_iter=60, early_stopping=False, **trees),
+    ):
+        refused(model.fit(frame, target), frame, r"have \d\d thousand leaves; up to 30 thousand")
+
+
+@pytest.mark.parametrize("library", ["xgboost.XGBRegressor", "lightgbm.LGBMRegressor"])
+def test_boosters_of_more_leaves_than_are_quick(monkeypatch, library):
+    module, name = library.split(".")
+    kind = getattr(pytest.importorskip(module), name)
+    model = kind(n_estimators=150, n_jobs=1).fit(*DIABETES)
+    check(model, DIABETES[0], tolerance=1e-6)
+    monkeypatch.setattr("limecli.models.box_forest.MAX_LEAVES", 1000)
+    monkeypatch.setattr("limecli.models.box_boosters.join", None)
+    refused(model, DIABETES[0], r"have \d+ thousand leaves; up to 1 thousand")
+
+
+def test_leaves_behind_early_stopping_do_not_count(monkeypatch):
+    xgboost = pytest.importorskip("xgboost")
+    model = xgboost.XGBRegressor(n_estimators=200, early_stopping_rounds=60, n_jobs=1)
+    model.fit(*DIABETES, eval_set=[DIABETES], verbose=False)
+    model.get_booster().set_attr(best_iteration="1")
+    monkeypatch.setattr("limecli.models.box_forest.MAX_LEAVES", 200)
+    check(model, DIABETES[0], tolerance=1e-6)
+
+
+def test_the_leaves_of_models_inside_a_model_are_counted_together(monkeypatch):
+    monkeypatch.setattr("limecli.models.box_forest.MAX_LEAVES", 1000)
+    forest = RandomForestRegressor(2, random_state=0).fit(*DIABETES)
+    check(forest, DIABETES[0])
+    many = "thousand leaves or more; up to 1 thousand"
+    refused(VotingRegressor([("a", forest), ("b", forest)]).fit(*DIABETES), DIABETES[0], many)
+    bagged = BaggingRegressor(DecisionTreeRegressor(), 9, random_state=0).fit(*DIABETES)
+    refused(bagged, DIABETES[0], many)
+
+
+def test_leaves_of_many_classes_weigh_more(monkeypatch):
+    monkeypatch.setattr("limecli.models.box_forest.MAX_VALUES", 100)
+    forest = RandomForestClassifier(30, random_state=0).fit(*IRIS)
+    refused(forest, IRIS[0], "leaves for 3 classes, too many")
+
+
+def test_a_tree_that_is_one_long_chain_is_no_heap_of_bounds(monkeypatch):
+    """Its 400 leaves lie 200 splits deep on average."""
+    monkeypatch.setattr("limecli.models.box_paths.MAX_PAIRS", 10_000)
+    frame = pd.DataFrame({"x": np.arange(400.0)})
+    chain = DecisionTreeRegressor(random_state=0).fit(frame, 3.0 ** np.arange(400))
+    assert chain.get_depth() > 300
+    refused(chain, frame, "too many bounds")
+
+
+def test_forests_of_equal_size_vote_with_their_weights():
+    words = np.array(["low", "mid", "top"])[IRIS[1]]
+    parts = [("a", RandomForestClassifier(10, random_state=1)),
+             ("b", ExtraTreesClassifier(10, random_state=2))]  # fmt: skip
+    check(VotingClassifier(parts, voting="soft", weights=[1, 3]).fit(IRIS[0], words), IRIS[0])
+
+
 def test_parts_of_another_version_are_no_crash():
     model = GradientBoostingRegressor(n_estimators=2).fit(*DIABETES)
     del model.learning_rate

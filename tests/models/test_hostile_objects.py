@@ -17,9 +17,11 @@ import sklearn
 from scipy import sparse
 from sklearn.ensemble import (
     BaggingClassifier,
+    GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
     StackingClassifier,
+    VotingClassifier,
 )
 from sklearn.gaussian_process.kernels import ConstantKernel
 from sklearn.linear_model import LogisticRegression
@@ -83,6 +85,36 @@ def test_a_tree_of_more_columns_than_the_model():
     forest = RandomForestClassifier(3).fit(np.c_[X, X], Y)
     forest.n_features_in_ = 4
     refused(forest, "RandomForestClassifier")
+
+
+def wide_tree():
+    """A tree that asks for eight columns, as boosting holds them."""
+    return GradientBoostingClassifier(n_estimators=1).fit(np.c_[X, X], Y).estimators_[0, 0]
+
+
+@pytest.mark.parametrize(
+    "outer",
+    [VotingClassifier([("a", "drop")]), StackingClassifier([]), BaggingClassifier()],
+    ids=lambda outer: type(outer).__name__,
+)
+def test_a_forest_inside_another_model_is_looked_at_as_well(outer):
+    forest = RandomForestClassifier(3).fit(np.c_[X, X], Y)
+    forest.n_features_in_ = 4
+    outer.estimators_ = [forest, forest]
+    refused(outer, "RandomForestClassifier that points outside itself")
+    tree = wide_tree()
+    tree.n_features_in_ = 4
+    outer.estimators_ = [tree, tree]
+    refused(outer, "DecisionTreeRegressor that points outside itself")
+
+
+@pytest.mark.parametrize("wrap", [lambda tree: tree, lambda tree: Bunch(tree_=tree.tree_)])
+@pytest.mark.parametrize("claim", [{}, {"estimators_features_": [np.arange(4)]}], ids=str)
+def test_boosting_hands_rows_to_bare_trees(wrap, claim):
+    model = GradientBoostingClassifier(n_estimators=2).fit(X, Y)
+    model.estimators_[1, 0] = wrap(wide_tree())
+    vars(model).update(claim)
+    refused(model, "GradientBoostingClassifier that points outside itself")
 
 
 @pytest.mark.parametrize(("field", "value"), [("left", 0), ("right", 10**6), ("feature_idx", 99)])
