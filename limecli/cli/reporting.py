@@ -79,7 +79,10 @@ def explain_and_report(
         model=describe_model(run),
         background=_background(prepared.background),
         settings=_settings(
-            explained, requested, run.predictor, {**prepared.extra, "tried": list(tuned.table)}
+            explained,
+            requested,
+            run.predictor,
+            {**prepared.extra, "tried": list(tuned.table), "variant_calls": run.spent[0]},
         ),
         explanations=explained.results,
     )

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from limecli import registry
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray
 
 Keep = Callable[[Explanation], None]
-_TOGETHER = 256
+_TOGETHER = 256  # explanations that ask for their flips together
+_HELD = 64 << 20  # bytes of samples
 _TOLD_ALONE = 20  # explanations whose cost -v tells one by one
 
 
@@ -83,6 +83,7 @@ class Run:
         self.console, self.load = console, load
         self.predictor = load_model(model, load)
         self._unbound = self.predictor
+        self.spent = [0]  # evaluations by runs aside, which share the list
         self.notes(self.predictor.notes)
         sha256 = (self.predictor.sha256 or "none")[:12]
         console.detail(
@@ -173,14 +174,13 @@ class Run:
 
         background = prepared.background
         columns = None if background is None else background.columns
-        # Pictures and texts have nothing to share, and samples that take memory.
-        size = 1 if columns is None else _TOGETHER
         findings: Findings | None = None
-        stream = explainer.explain(prepared.instances)
-        while chunk := list(islice(stream, size)):
+        for chunk in _chunks(explainer.explain(prepared.instances)):
             good = [item for item in chunk if isinstance(item, Explanation)]
             yield from (item for item in chunk if isinstance(item, Skipped))
-            if findings is None:  # a kernel width may be chosen by the first chunk
+            if not good:
+                continue
+            if findings is None:  # a kernel width may be chosen by the first explanations
                 findings = Findings(self.predictor, explainer.settings, columns, prepared.real)
             for result in findings.added(good):
                 where = result.instance.path or explainer.settings.kind
@@ -189,6 +189,27 @@ class Run:
                 if keep is not None:
                     keep(result)
                 yield replace(result, neighborhood=None)
+
+
+def _chunks(
+    results: Iterable[Explanation | Skipped],
+) -> Iterator[list[Explanation | Skipped]]:
+    """Results by so many as may ask the model together: rows that share their samples, or few
+    enough that their own samples do not take much memory.
+    """
+    chunk: list[Explanation | Skipped] = []
+    held: dict[int, int] = {}  # bytes of the outputs and samples that are kept alive
+    for item in results:
+        chunk.append(item)
+        found = item.neighborhood if isinstance(item, Explanation) else None
+        if found is not None:
+            whole = found.outputs if found.outputs.base is None else found.outputs.base
+            held[id(whole)] = whole.nbytes + found.samples.nbytes
+        if len(chunk) == _TOGETHER or sum(held.values()) > _HELD:
+            yield chunk
+            chunk, held = [], {}
+    if chunk:
+        yield chunk
 
 
 def index_of(item: Explanation | Skipped) -> int:

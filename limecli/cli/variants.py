@@ -23,6 +23,7 @@ from limecli.types import (
 
 if TYPE_CHECKING:
     from limecli.explainers.width import Tried
+    from limecli.types import FloatArray
 
 _WIDTHS = (0.5, 2.0)  # times the width in force
 _BINS = ("quartile", "decile", "none")
@@ -161,7 +162,8 @@ def tuned(run: Run, subject: Subject, prepared: Prepared, settings: LimeSettings
         raise UsageError("--tune chooses the kernel width itself", "leave out --kernel-width")
     tries = [(prepared, run)]
     for name, other, its_run in _alternatives(run, subject, prepared):
-        if name.startswith(_OTHER_BINS):
+        # Only without bins can samples be drawn around the instance.
+        if name.startswith(_OTHER_BINS) and not settings.sample_around_instance:
             tries.append((other, its_run))
     table: list[dict[str, Any]] = []
     best: tuple[float, Prepared, LimeSettings] | None = None
@@ -216,8 +218,13 @@ def _again(run: Run, prepared: Prepared, settings: LimeSettings) -> Explained:
     """Weights only, without a word. Nothing where the model refuses samples: those of other seeds
     or bins lie elsewhere.
     """
-    aside = run.aside()
-    aside.predictor = run.predictor
+    aside, predict_fn = run.aside(), run.predictor.predict_fn
+
+    def counted(batch: Any) -> FloatArray:
+        run.spent[0] += len(batch)
+        return predict_fn(batch)
+
+    aside.predictor = replace(run.predictor, predict_fn=counted)
     bare = replace(prepared, skipped=(), real=None)
     try:
         return aside.explain(bare, replace(settings, flips=None))

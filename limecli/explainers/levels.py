@@ -43,7 +43,7 @@ class Asked:
 class Levels:
     """A neighborhood, and each next one twice as large, which holds the one before.
 
-    `ask` predicts rows, `float[n, n_features]`.
+    `ask` predicts rows, `float[n, n_features]`, and says how many evaluations that took.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Levels:
         first: Asked,
         design: Design,
         centre: FloatArray | None,
-        ask: Callable[[FloatArray], FloatArray],
+        ask: Callable[[FloatArray], tuple[FloatArray, int]],
     ) -> None:
         self._levels = [first]
         self._design, self._centre, self._ask = design, centre, ask
@@ -64,13 +64,13 @@ class Levels:
 
     def _grown(self, last: Asked) -> Asked:
         more, blocks = self._design.more(last.draws, self._centre), self._design.blocks
-        answers = self._ask(more.rows[1:])
+        answers, calls = self._ask(more.rows[1:])
         draws = TabularDraws(
             _joined(last.draws.rows, more.rows[1:], blocks),
             np.ascontiguousarray(_joined(last.draws.codes.T, more.codes.T[1:], blocks).T),
         )
         outputs = _joined(last.by_label.T, answers, blocks)
-        return Asked.of(draws, outputs, last.calls + len(answers))
+        return Asked.of(draws, outputs, last.calls + calls)
 
 
 def _joined(old: NDArray[Any], new: NDArray[Any], blocks: int) -> NDArray[Any]:

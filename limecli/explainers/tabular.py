@@ -94,6 +94,7 @@ class Tabular:
         self.tried: tuple[Tried, ...] = ()
         self._scored: list[int] | None = None
         self._shared: tuple[Levels, RowWise] | None = None
+        self._checks = 0  # evaluations that only told whether weights can be exact
         self._shared_clock = Clock()
         choice = chosen(self.settings, self._space, self._exact)
         self._design, self.settings = choice.design, choice.settings
@@ -106,8 +107,12 @@ class Tabular:
         from limecli.explainers.exact import ExactDesign
 
         model = self._model()
-        design = ExactDesign(self._predictor, self._space, self.settings, model)
+        try:
+            design = ExactDesign(self._predictor, self._space, self.settings, model)
+        finally:
+            self._checks = model.calls
         if not self._around:
+            self._checks = 0  # they are those of the shared neighborhood
             outputs = np.vstack([design.outputs[:1], design.outputs])
             self._keep(model, design, design.draws, outputs, design.same_digits)
         return design
@@ -146,7 +151,7 @@ class Tabular:
         """A neighborhood with its outputs, for every row of this call and of later ones."""
         rows = RowWise(model.silent(), draws.rows, outputs, same_digits)
         first = Asked.of(draws, outputs, model.calls)
-        levels = Levels(first, design, None, lambda more: self._predicted(self._model(), more))
+        levels = Levels(first, design, None, lambda more: self._counted(self._model(), more))
         self._shared, self._shared_clock = (levels, rows), model.clock
         return self._shared
 
@@ -173,7 +178,7 @@ class Tabular:
         if instance.outputs is not None and alike(instance.outputs, answer, outputs):
             answer = instance.outputs  # the same digits as among other rows
         first = Asked.of(draws, outputs, model.calls)
-        levels = Levels(first, self._design, centre, lambda more: self._predicted(model, more))
+        levels = Levels(first, self._design, centre, lambda more: self._counted(model, more))
         (row,) = self._space.rows(instance.payload[None])
         self._tune([row], [answer], levels)
         with model.clock.phase("fit"):
@@ -211,6 +216,10 @@ class Tabular:
         table = self._space.table
         numbers = table.never_repeats if self._space.binned else bool(table.normals)
         return model(rows) if numbers else model.distinct_rows(rows)
+
+    def _counted(self, model: BatchedModel, rows: FloatArray) -> tuple[FloatArray, int]:
+        before = model.calls
+        return self._predicted(model, rows), model.calls - before
 
     def _check(self, instance: Instance) -> None:
         if not self._space.binned:
@@ -271,7 +280,7 @@ class Tabular:
         seen = levels[0]
 
         def weights_of(row: Row) -> Callable[[float], FloatArray]:
-            near = self._space.near(seen.draws, row)
+            near = replace(self._space.near(seen.draws, row), z=np.empty((0, 0)))
             return lambda width: near.weights(width)[1:]
 
         def r2_of(width: float) -> list[float | None]:
@@ -338,7 +347,7 @@ class Tabular:
         return Explanation(
             instance=instance,
             prediction=scores(answer, self._predictor, found.fits),
-            model_calls=found.seen.calls,
+            model_calls=found.seen.calls + self._checks,
             surrogates=made,
             phases=phases,
             sampler=self._design.sampler,

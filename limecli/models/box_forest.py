@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     BoolArray = NDArray[np.bool_]
 
-MAX_LEAVES = 30_000
-MAX_VALUES = 3_000_000  # leaves x outputs
+MAX_LEAVES = 70_000
+MAX_VALUES = 6_000_000  # leaves x outputs
 """A model of so many leaves is read, checked on 2,500 rows and explained in a second or two."""
 
 Comparison = Literal["double", "single", "single, below"]

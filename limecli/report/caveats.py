@@ -48,6 +48,11 @@ _PROTECTED = _Sentence(
     "A low weight does not show absence of discrimination: other columns can stand in.",
     "a low weight does not show absence of discrimination: other columns can stand in",
 )
+_MARGINS = _Sentence(
+    "Margins of several classes mean something beside each other only: what is added to all of them"
+    " changes no decision.",
+    "margins of several classes mean something beside each other only",
+)
 _LEGAL = _Sentence(
     "A LIME report alone is not legal compliance.", "a LIME report alone is not legal compliance"
 )
@@ -99,6 +104,9 @@ def _sentences(item: Explanation, report: Report) -> Iterable[_Sentence]:
         found.append(_RECOVERED)
     if any(_shows_zero(surrogate) for surrogate in surrogates):
         found.append(_ZERO)
+    model = report.model
+    if model.get("output") == "margin" and (model.get("n_classes") or 0) > 2:
+        found.append(_MARGINS)
     if _shows_protected(item, report):
         found.append(_PROTECTED)
     return dict.fromkeys([*found, _LEGAL])
@@ -277,6 +285,8 @@ def basis(item: Explanation, report: Report, width: int = WIDTH) -> list[str]:
         rest = item.model_calls - item.weight_calls
         if rest > 0:
             facts.append(f"{rest:,} to check and measure")
+    if settings.get("variant_calls"):
+        facts.append(f"{settings['variant_calls']:,} in all to compare with other settings")
     if settings.get("not_exact") and item.sampler != "exact":
         facts.append(f"not exact: {settings['not_exact']}")
     facts.append(f"seed {settings['seed']}")

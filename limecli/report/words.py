@@ -42,6 +42,8 @@ def fidelity_words(surrogate: Surrogate) -> str:
     value, word = measured(surrogate), fidelity_word(surrogate)
     if value is None:
         return _no_fidelity(surrogate)
+    if surrogate.fidelity is None and surrogate.no_interval:  # too few samples flatter
+        return f"fidelity not measured (R² in sample {r2(value)})"
     where = "in sample" if surrogate.fidelity is None else "held out"
     text = f"fidelity R² {r2(value)} {word} ({where})"
     if word == "low":
@@ -74,7 +76,9 @@ def number(value: float) -> str:
         if abs(value) < 10
         else f"{value:,.5g}"
         if abs(value) < 1e5
-        else f"{value:.5g}"
+        else f"{value:,.0f}"
+        if abs(value) < 1e15
+        else f"{value:.8g}"
     )
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from limecli.types import FloatArray
+    from limecli.types import FloatArray, IntArray
 
 _ROWS = 2048
 _CELLS = 1 << 22  # of a block that exists at a time
@@ -57,20 +57,37 @@ def _packed(boxes: LeafBoxes, rows: FloatArray) -> NDArray[np.uint8]:
     """`[n_factors, ceil(n / 8)]`: which rows lie in which factor."""
     import numpy as np
 
-    parts = [np.empty((0, (len(rows) + 7) // 8), dtype=np.uint8)]
+    packed = np.empty((len(boxes.feature), (len(rows) + 7) // 8), dtype=np.uint8)
     by_code: NDArray[np.bool_] = np.any(boxes.codes, axis=1)
-    size = max(1, _CELLS // max(len(rows), 1))
-    for start in range(0, len(boxes.feature), size):
-        block = slice(start, start + size)
-        x = rows.T[boxes.feature[block]]
-        inside = (x > boxes.low[block, None]) & (x <= boxes.high[block, None])
-        inside |= boxes.missing[block, None] & np.isnan(x)
-        coded = np.flatnonzero(by_code[block])
+    order = np.argsort(boxes.feature, kind="stable")
+    starts = np.flatnonzero(np.diff(boxes.feature[order], prepend=-1))
+    for factors in np.split(order, starts[1:]) if len(order) else ():
+        x = rows[:, boxes.feature[factors[0]]]
+        numbers, coded = factors[~by_code[factors]], factors[by_code[factors]]
+        packed[numbers] = _between(boxes, numbers, x)
         if len(coded):
-            table, codes = boxes.codes[block][coded], x[coded].astype(np.int64)
-            inside[coded] = np.take_along_axis(table, codes, axis=1)
-        parts.append(np.packbits(inside, axis=1))
-    return np.concatenate(parts)
+            packed[coded] = np.packbits(boxes.codes[coded][:, x.astype(np.int64)], axis=1)
+    return packed
+
+
+def _between(boxes: LeafBoxes, factors: IntArray, x: FloatArray) -> NDArray[np.uint8]:
+    """Which of one column's values, `float[n]`, lie in these factors: the rows up to the upper
+    bound without those up to the lower one. Bounds that part the rows alike share their bits.
+    """
+    import numpy as np
+
+    missing = np.isnan(x)
+    order = np.argsort(x, kind="stable")  # NaN last
+    known = x[order[: len(x) - int(missing.sum())]]
+    place = np.empty_like(order)
+    place[order] = np.arange(len(x))
+    under = np.searchsorted(known, boxes.low[factors], "right")
+    up_to = np.maximum(np.searchsorted(known, boxes.high[factors], "right"), under)
+    counts, where = np.unique(np.concatenate([under, up_to]), return_inverse=True)
+    first = np.packbits(place < counts[:, None], axis=1)
+    inside: NDArray[np.uint8] = first[where[len(factors) :]] ^ first[where[: len(factors)]]
+    inside[boxes.missing[factors]] |= np.packbits(missing)
+    return inside
 
 
 def probes(boxes: LeafBoxes, n_features: int) -> Mapping[int, FloatArray]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from limecli.surrogate.blocks import BlockedSamples, BlockedTarget
 from limecli.surrogate.fidelity import held_out
-from limecli.surrogate.fit import Fit, alike, assembled, fit_pairs, importance, r2_of
+from limecli.surrogate.fit import Fit, alike, assembled, fit_pairs, importance, part_errors, r2_of
 from limecli.surrogate.intervals import Alike, Errors
 from limecli.surrogate.sandwich import PAIR, errors_on_all, hc3
 from limecli.surrogate.selection import choose
@@ -78,7 +78,7 @@ def fit_controlled(
         features, coefficients, share @ own @ share.T + theirs, np.inf, everything,
         np.hypot(np.sqrt(own.diagonal()), pool_errors),
         importance(method, k, first, pool.gram.diagonal()),
-        alike=_alike(method, k, known, features, own),
+        alike=_alike(method, k, known, left, features, own),
     )  # fmt: skip
     mean = left.mean + float((pool.means - samples.means) @ everything)
     intercept = mean - float(pool.means[features] @ coefficients)
@@ -101,24 +101,39 @@ def _covariance(target: BlockedTarget, features: NDArray[np.intp] | None = None)
         features, inverted = np.arange(samples.n_features), samples.inverse
     else:
         inverted = samples.inverse_on(features)
-    residuals = target.residuals.reshape(-1)[: samples.n]
+    residuals = _residuals(target)
     coefficients = inverted @ target.pooled.products[0, features]
     return hc3(samples, residuals, features, coefficients, inverted, PAIR)[1]
 
 
 def _alike(
-    method: str, k: int, known: BlockedTarget, features: NDArray[np.intp], own: FloatArray
+    method: str,
+    k: int,
+    known: BlockedTarget,
+    left: BlockedTarget,
+    features: NDArray[np.intp],
+    own: FloatArray,
 ) -> Alike | None:
-    """How forward selection sees the pool, with the errors `own` of the weights of all features."""
-    pool = known.samples
+    """How forward selection sees the pool: with the pool's errors, and with those of the weights of
+    what is `left`, whose covariance is `own`.
+    """
+    pool, samples = known.samples, left.samples
     coefficients = pool.inverse_on(features) @ known.pooled.products[0, features]
-    found = alike(method, k, known, features, coefficients, PAIR)
+    found = alike(method, k, pool, _residuals(known), features, coefficients, PAIR)
     if found is None:
         return None
-    variance = float((own.diagonal() * pool.gram.diagonal())[~pool.dead].mean())
-    return replace(
-        found, noise=float(np.hypot(found.noise, (1.0 - found.correlation) * variance**0.5))
-    )
+    everything = left.pooled.ridge(0.0)[0]
+    places = np.arange(samples.n_features)
+    errors = part_errors(samples, _residuals(left), places, everything, PAIR) @ samples.inverse
+    # The samples' leverages, which make the errors of their weights larger, are known to `own`.
+    errors *= np.sqrt(own.trace() / max((errors**2).sum(), np.finfo(float).tiny))
+    errors *= np.sqrt(np.maximum(pool.gram.diagonal(), 0.0))
+    return replace(found, errors=np.concatenate([found.errors, found.products(errors)]))
+
+
+def _residuals(target: BlockedTarget) -> FloatArray:
+    """sqrt(w) (y - mean), `[n]`."""
+    return target.residuals.reshape(-1)[: target.samples.n]
 
 
 def _bent(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray
 
 _FOLDS = 8
+_FEWEST = 10  # samples that R² may be measured on
 _AT_ONCE = 1 << 22  # numbers in the matrices of the blocks that are fitted together
 
 
@@ -111,9 +112,11 @@ def held_out_split(
     sums over more folds would take too much time and memory.
     """
     end = samples.n - samples.n // _FOLDS
+    if samples.n - end < _FEWEST:
+        return None
     z, weights = samples.z, samples.weights
     fitted = Target(WeightedSamples(z[:, :end], weights[:end]), outputs[:end])
-    if fitted.constant or end == samples.n:
+    if fitted.constant:
         return None
     features = select(fitted, first, method, k)
     intercept, coefficients = fitted.ridge(features, alpha)

@@ -24,6 +24,10 @@ _ALPHA = 1.0  # lime's
 _FEWEST_REPLICATES = 4
 _NO_WEIGHT = "the kernel gives no sample a weight"
 _TOO_FEW = "fewer than two samples a feature"
+_MOST_ALIKE = 1000  # features; with more, forward selection is not imagined
+_UNCORRELATED = 0.05  # a correlation below it changes nothing that is chosen
+_PARTS = 512  # of the samples, whose errors say how those of features go together
+_AT_ONCE = 1 << 17  # numbers that are worked on at a time
 _COMPARED = 5  # features that two runs are compared by where all are shown
 _TOO_FAR = "the kernel leaves too few samples near the instance"
 _FEW_REPLICATES = "fewer than four replicates"
@@ -103,7 +107,7 @@ def fit(
             features, coefficients, covariance, np.inf, target.on_all,
             _errors_of_all(target, features, coefficients, covariance, method),
             importance(method, k, first, samples.variances()),
-            alike=alike(method, k, target.blocked, features, coefficients, unit=1),
+            alike=alike(method, k, samples, target.residuals, features, coefficients, unit=1),
         )  # fmt: skip
     return assembled(
         exponent, intercept, features, coefficients, first, 1.0 - left / target.total_squares,
@@ -177,7 +181,7 @@ def fit_pairs(
             features, coefficients, covariance, np.inf, everything,
             errors_on_all(target, *compared(method, features, coefficients, everything), PAIR),
             importance(method, k, first, samples.gram.diagonal()),
-            alike=alike(method, k, target, features, coefficients, PAIR),
+            alike=alike(method, k, samples, residuals, features, coefficients, PAIR),
         )  # fmt: skip
     return assembled(
         exponent, target.mean - float(samples.means[features] @ coefficients), features,
@@ -249,28 +253,51 @@ def compared(
 def alike(
     method: str,
     k: int,
-    target: BlockedTarget | None,
+    samples: WeightedSamples | BlockedSamples,
+    residuals: FloatArray,
     features: NDArray[np.intp],
     coefficients: FloatArray,
     unit: int,
 ) -> Alike | None:
-    """How forward selection sees independent samples, or groups of `unit`; None for other methods,
-    and without folds.
-
-    The noise is what `features` leave of the outputs: its spread over blocks, like `errors_on_all`.
+    """How forward selection sees features that correlate; None for other methods, and for too many
+    features. Samples are independent, or groups of `unit` are. Errors are of what `features` leave
+    of the outputs.
     """
-    if method != "forward_selection" or target is None or k >= target.samples.n_features:
+    if method != "forward_selection" or not k < samples.n_features <= _MOST_ALIKE:
         return None
-    samples, alive = target.samples, ~target.samples.dead
-    if np.count_nonzero(alive) < 2:
+    alive = ~samples.dead
+    correlation = correlation_of_all(samples.gram, alive)
+    if abs(correlation) < _UNCORRELATED:
         return None
-    left = target.products - samples.grams[:, :, features] @ coefficients
-    left = (left - left.mean(axis=0))[:, alive] / np.sqrt(samples.gram.diagonal()[alive])
-    own = left - left.mean(axis=1, keepdims=True)
-    r, groups = samples.blocks, samples.n / unit
-    fitted = min(len(features), groups / 2)
-    variance = (own**2).sum() / (own.shape[1] - 1) * (r / (r - 1)) * groups / (groups - fitted)
-    return Alike(correlation_of_all(samples.gram, alive), float(np.sqrt(variance)), samples.dead)
+    groups = samples.n // unit
+    errors = part_errors(samples, residuals, features, coefficients, unit)
+    errors[:, alive] /= np.sqrt(samples.gram.diagonal()[alive])
+    errors[:, ~alive] = 0.0
+    errors *= np.sqrt(groups / (groups - min(len(features), groups / 2)))
+    return Alike(correlation, errors, samples.dead)
+
+
+def part_errors(
+    samples: WeightedSamples | BlockedSamples,
+    residuals: FloatArray,
+    features: NDArray[np.intp],
+    coefficients: FloatArray,
+    unit: int,
+) -> FloatArray:
+    """S times what the weights leave of the outputs, by parts of the samples that are independent,
+    `[parts, d]`, as far as they differ from their mean.
+    """
+    size = unit * -(-samples.n // (unit * _PARTS))
+    step = size * max(1, _AT_ONCE // (size * samples.n_features))
+    found = []
+    for start in range(0, samples.n, step):
+        part = slice(start, min(start + step, samples.n))
+        scaled = samples.scaled(np.arange(samples.n_features), part)
+        scaled *= residuals[part] - coefficients @ scaled[features]
+        found.append(np.add.reduceat(scaled, np.arange(0, scaled.shape[1], size), axis=1))
+    errors = np.concatenate(found, axis=1).T
+    parts = len(errors)
+    return np.asarray((errors - errors.mean(axis=0)) * np.sqrt(parts / (parts - 1)))
 
 
 def importance(method: str, k: int, first: FloatArray, variances: FloatArray) -> FloatArray:

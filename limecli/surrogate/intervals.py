@@ -25,23 +25,19 @@ _MOST_STEPS = 20_000  # features times features chosen: with more, forward selec
 class Alike:
     """Features any two of which correlate alike, as those of masks do, chosen one after the other.
 
-    With z scaled to a variance of 1, `noise` is the standard error of what is a feature's own in
-    its covariance with the outputs: what it does not share with all the others. `dead` `[d]` are
-    those that never change.
+    z is scaled to a variance of 1. `errors` `[parts, d]` are what independent parts of the samples
+    add to the errors of each feature's covariance with the outputs. `dead` `[d]` are features that
+    never change.
     """
 
     correlation: float
-    noise: float
+    errors: FloatArray
     dead: NDArray[np.bool_]
 
-    def products(self, weights: FloatArray, drawn: FloatArray) -> FloatArray:
-        """Covariances with the outputs, `[runs, d]`, in runs whose errors are `drawn`,
-        `[runs, d + 1]`: each feature's own and the one that they share.
-        """
-        shared = max(self.correlation, 0.0)
-        noise = drawn[:, :-1] + (shared / (1.0 - shared)) ** 0.5 * drawn[:, -1:]
-        expected = (1.0 - self.correlation) * weights + self.correlation * weights.sum()
-        return np.asarray(expected + self.noise * noise)
+    def products(self, weights: FloatArray) -> FloatArray:
+        """Covariances with the outputs that weights `[..., d]` make."""
+        shared = self.correlation * weights.sum(axis=-1, keepdims=True)
+        return np.asarray((1.0 - self.correlation) * weights + shared)
 
     def chosen(self, products: FloatArray, k: int) -> NDArray[np.bool_]:
         """What forward selection takes by each row of `products`.
@@ -152,9 +148,9 @@ class Errors:
         """Which features are the k strongest in each of some imagined runs, `[runs, d]`."""
         d = len(self.all_weights)
         if self.alike is not None and k * d <= _MOST_STEPS:
-            drawn = normals(_RUNS, d + 1, place)
-            products = self.alike.products(self.all_weights * self.importance, drawn)
-            return self.alike.chosen(products, k)
+            products = self.alike.products(self.all_weights * self.importance)
+            errors = signs(_RUNS, len(self.alike.errors), place) @ self.alike.errors
+            return self.alike.chosen(products + errors, k)
         sizes = np.abs(self.all_weights + self.all_errors * normals(_RUNS, d, place))
         sizes *= self.importance
         strongest = np.zeros(sizes.shape, np.bool_)  # just k a row, of equal ones too
@@ -190,5 +186,16 @@ def normals(n: int, d: int, place: int) -> FloatArray:
     # A place of its own for each feature in the steps between, so that equal ones do not tie.
     steps = np.arange(n)[:, None] + rng.random(d)
     drawn: FloatArray = rng.permuted(ndtri(steps / n), axis=0)
+    drawn.setflags(write=False)
+    return drawn
+
+
+@lru_cache(maxsize=16)
+def signs(n: int, parts: int, place: int) -> FloatArray:
+    """Fixed random signs `[n, parts]`: as many imagined runs of samples in independent parts (the
+    wild bootstrap).
+    """
+    rng = np.random.default_rng([_SEED, n, parts, place])
+    drawn: FloatArray = np.where(rng.integers(0, 2, (n, parts)) == 0, -1.0, 1.0)
     drawn.setflags(write=False)
     return drawn

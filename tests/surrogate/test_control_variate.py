@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -60,6 +61,15 @@ def test_smaller_errors_around_the_same_limit(method, k):
     assert np.std(errors[1]) < 0.75 * np.std(errors[0])
     assert abs(np.mean(errors[1])) < 0.15 * np.std(errors[1])
     assert 0.92 <= np.mean(held) <= 0.98
+
+
+@pytest.mark.parametrize("k", [3, 6])
+def test_runs_agree_as_often_as_expected(k):
+    """Also the pool is drawn anew each time."""
+    runs = [both(seed, "forward_selection", k)[1] for seed in range(60)]
+    sets = [{j for j, _ in found.pairs} for found in runs]
+    agreed = np.mean([len(a & b) / len(a | b) for a, b in combinations(sets, 2)])
+    assert np.mean([found.stability for found in runs]) == pytest.approx(agreed, abs=0.1)
 
 
 def test_the_surrogate_still_says_the_limit_of_the_instance():

@@ -11,10 +11,11 @@ from scipy.stats import norm, t
 from limecli.neighborhood.hadamard import draw_hadamard
 from limecli.neighborhood.kernel import binary_distances, kernel
 from limecli.neighborhood.pairs import draw_pairs
-from limecli.surrogate.blocks import BlockedSamples
-from limecli.surrogate.fit import fit, fit_pairs, fit_replicates
-from limecli.surrogate.intervals import Errors
+from limecli.surrogate.blocks import BlockedSamples, Moments
+from limecli.surrogate.fit import alike, fit, fit_pairs, fit_replicates
+from limecli.surrogate.intervals import Alike, Errors, correlation_of_all
 from limecli.surrogate.ridge import WeightedSamples
+from limecli.surrogate.selection import choose
 
 D = 6
 FIRST = np.ones(D)
@@ -195,6 +196,119 @@ def test_two_runs_agree_as_often_as_expected(seed, error):
     agreed = np.mean([len(a & b) / len(a | b) for a, b in combinations(sets, 2)])
     said = np.mean([errors_of(run, error).outlook(5)[1] for run in runs])
     assert said == pytest.approx(agreed, abs=0.1)
+
+
+WORDS = np.random.default_rng(4).standard_t(3, 40) * 0.25
+WORD_KERNEL = kernel(100 * binary_distances(40, "cosine"), 25.0)
+
+
+def by_counts(z):
+    return 1 / (1 + np.exp(-(z @ WORDS)))
+
+
+def by_shares(z):
+    """Of words divided by their number, as TF-IDF is."""
+    score = z @ np.array([3.0, -3.0, 2.5, -2.5, 2.0, -1.5, 1.5, -1.0] + [0.0] * 32)
+    return 1 / (1 + np.exp(0.5 - score / np.sqrt(1 + z.sum(axis=1))))
+
+
+def words_by_lime(seed, n, answers, k):
+    rng = np.random.default_rng(seed)
+    places = rng.permuted(np.tile(np.arange(40), (n, 1)), axis=1)
+    z = places >= rng.integers(1, 41, n)[:, None]
+    samples = WeightedSamples(z.T, WORD_KERNEL[z.sum(axis=1)])
+    return fit(samples, answers(z), np.ones(40), "forward_selection", k)
+
+
+def words_by_pairs(seed, n, answers, k):
+    z, importance = draw_pairs(40, n, seed, "uniform")
+    samples = BlockedSamples(z.T, WORD_KERNEL[z.sum(axis=1)] * importance, 8, 2)
+    return fit_pairs(samples, answers(z), np.ones(40), "forward_selection", k)
+
+
+@pytest.mark.parametrize("way", [words_by_lime, words_by_pairs])
+@pytest.mark.parametrize("answers", [by_counts, by_shares])
+@pytest.mark.parametrize("n", [300, 1500])
+@pytest.mark.parametrize("k", [3, 5])
+def test_words_chosen_one_after_the_other_agree_as_often_as_expected(way, answers, n, k):
+    """Masks of texts keep any number of words alike: any two words correlate."""
+    runs = [way(seed, n, answers, k) for seed in range(60)]
+    sets = [frozenset(found.errors.features.tolist()) for found in runs]
+    agreed = np.mean([len(a & b) / len(a | b) for a, b in combinations(sets, 2)])
+    assert np.mean([found.stability for found in runs]) == pytest.approx(agreed, abs=0.1)
+    said = np.mean([[one.top_probability for one in found.weights] for found in runs])
+    often = np.bincount([j for found in sets for j in found]) / len(sets)
+    assert said == pytest.approx((often**2).sum() / k, abs=0.1)  # of those that a run chose
+
+
+def test_features_that_correlate_alike_are_chosen_as_by_their_gram_matrix():
+    rng = np.random.default_rng(8)
+    for correlation in (-0.05, 0.0, 0.2, 0.9):
+        gram = np.full((12, 12), correlation) + (1 - correlation) * np.eye(12)
+        products = rng.normal(size=(50, 12)) + 0.5
+        dead = np.arange(12) == 3
+        gram[3], gram[:, 3], products[:, 3] = 0.0, 0.0, 0.0
+        expected = choose(
+            Moments(np.tile(gram, (50, 1, 1)), products, np.ones(50), np.zeros((50, 12)),
+                    np.zeros(50), np.tile(dead, (50, 1))),
+            np.ones(12), "forward_selection", 5, 0.0,
+        )  # fmt: skip
+        chosen = Alike(correlation, np.zeros((2, 12)), dead).chosen(products, 5)
+        for row, features in zip(chosen, expected, strict=True):
+            assert set(np.flatnonzero(row)) == set(features.tolist())
+        assert correlation_of_all(gram, ~dead) == pytest.approx(correlation)
+
+
+def test_the_errors_of_products_are_those_of_their_pairs():
+    """The covariance of S r, by what the chosen features leave of each pair."""
+    (z, weights), rng = draw_pairs(6, 200, 1, "uniform"), np.random.default_rng(1)
+    y = z @ np.arange(6.0) + rng.normal(size=200)
+    samples = BlockedSamples(z.T, weights, 8, 2)
+    mean = weights @ y / weights.sum()
+    residuals = np.sqrt(weights) * (y - mean)
+    features, coefficients = np.array([4, 5]), np.array([3.0, 4.0])
+    found = alike("forward_selection", 2, samples, residuals, features, coefficients, 2)
+    centred = z - weights @ z / weights.sum()
+    left = y - mean - centred[:, features] @ coefficients
+    pairs = ((weights * left)[:, None] * centred).reshape(100, 2, 6).sum(axis=1)
+    expected = np.cov(pairs.T) * 100 * 100 / 98 / np.sqrt(np.outer(*[weights @ centred**2] * 2))
+    assert found.errors.T @ found.errors == pytest.approx(expected)
+
+
+def test_a_word_that_never_goes_is_not_among_the_strongest():
+    z, importance = draw_pairs(8, 400, 1, "uniform")
+    z[:, 2] = True
+    y = z @ np.array([1.0, 0.9, 0, 0.8, 0, 0, 0, 0]) + z[:, 4] * z[:, 5]
+    found = fit_pairs(BlockedSamples(z.T, importance, 8, 2), y, np.ones(8), "forward_selection", 3)
+    likely, stability = found.errors.outlook(3)
+    assert likely[2] == 0
+    assert likely.sum() == pytest.approx(3)
+    assert 0.5 < stability <= 1
+
+
+def test_words_that_always_go_together_do_not_break_it():
+    z, importance = draw_pairs(6, 400, 1, "uniform")
+    z[:] = z[:, :1]
+    y = z[:, 0] + np.random.default_rng(0).normal(size=400)
+    found = fit_pairs(BlockedSamples(z.T, importance, 8, 2), y, np.ones(6), "forward_selection", 2)
+    assert 0 <= found.stability <= 1
+
+
+@pytest.mark.parametrize("way", ["lime", "pairs", "replicates"])
+def test_where_all_features_are_shown_their_weights_alone_are_compared(way):
+    """Of numbers, z of the instance may be anything; what is shown, and repeated, is the weight."""
+    z, weights, rng = drawn(320, 3)
+    y = z @ [1.0, 0.5, 0.45] + 0.3 * rng.normal(size=320)
+    far = np.array([0.001, 1.0, 2.0])
+    fits = {
+        "lime": lambda first: fit(WeightedSamples(z.T, weights), y, first, "highest_weights", 3),
+        "pairs": lambda first: fit_pairs(
+            BlockedSamples(z.T, weights, 8, 2), y, first, "highest_weights", 3),
+        "replicates": lambda first: fit_replicates(
+            BlockedSamples(z.T, weights, 8), y, first, "none", 2),
+    }  # fmt: skip
+    assert fits[way](far).stability == fits[way](np.ones(3)).stability
+    assert fits[way](far).errors.outlook(2)[0][0] == 1.0
 
 
 def test_where_all_features_are_shown_two_runs_are_compared_by_the_strongest():
