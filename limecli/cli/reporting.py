@@ -73,17 +73,13 @@ def explain_and_report(
 
     from limecli.report.provenance import provenance
 
+    extra = {**prepared.extra, "tried": list(tuned.table), "variant_calls": run.spent[0]}
     command = ["limecli", *sys.argv[1:]]
     written = Report(
         provenance=provenance(command, started, time.monotonic() - clock),
         model=describe_model(run),
         background=_background(prepared.background),
-        settings=_settings(
-            explained,
-            requested,
-            run.predictor,
-            {**prepared.extra, "tried": list(tuned.table), "variant_calls": run.spent[0]},
-        ),
+        settings=_settings(explained, requested, run.predictor, extra),
         explanations=explained.results,
     )
     where.write(written, console)

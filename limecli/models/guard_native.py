@@ -30,7 +30,10 @@ def check_native(target: Any) -> None:
     elif name in ("KDTree", "KDTree32", "KDTree64", "BallTree", "BallTree32", "BallTree64"):
         sound = _is_sound_index(target)
     elif home.startswith("sklearn."):
-        sound = _fits_its_parts(target, vars(target) if hasattr(target, "__dict__") else {})
+        state = vars(target) if hasattr(target, "__dict__") else {}
+        sound = _fits_its_parts(target, state)
+        if home == "sklearn.ensemble._gb":
+            sound = sound and _has_room_for_its_trees(name, state)
     if not sound:
         raise UnknownUse(f"a {name} that points outside itself")
 
@@ -157,6 +160,68 @@ def _fits_its_parts(model: Any, state: dict[str, Any]) -> bool:
         regression = total == 2 * rows and weights.shape[0] == 1  # libsvm counts them twice
         return bool(weights.shape[1] == rows and (by_class or regression))
     return True
+
+
+def _has_room_for_its_trees(name: str, state: dict[str, Any]) -> bool:
+    """Whether gradient boosting starts from as many scores a row as each of its stages adds to.
+
+    `estimators_` is (stages, K), and compiled code adds column k to score k without a look: K is
+    the number of classes where there are three or more, otherwise 1.
+    """
+    import numpy as np
+
+    trees, loss = state.get("estimators_"), state.get("_loss")
+    if trees is None:  # not fitted: it refuses to predict
+        return True
+    if type(trees) is not np.ndarray or trees.ndim != 2 or "_estimator_type" in state:
+        return False
+    width = trees.shape[1]
+    multiclass = type(loss).__name__.startswith("HalfMultinomialLoss")
+    counts = [state.get("n_trees_per_iteration_")]
+    if name == "GradientBoostingClassifier":
+        counts += [state.get("n_classes_"), getattr(loss, "n_classes", None)] if multiclass else []
+    elif multiclass:
+        return False
+    sound = width > 2 if multiclass else width == 1
+    sound = sound and all(_is_count(count, width) for count in counts)
+    return sound and _keeps_its_shape(loss) and _is_sound_start(name, state.get("init_"), width)
+
+
+def _keeps_its_shape(loss: Any) -> bool:
+    """Whether a loss and its link are scikit-learn's, with no attribute in a method's place."""
+    link = getattr(loss, "link", None)
+    homes = (type(loss).__module__, type(link).__module__)
+    own = hasattr(link, "__dict__") and not {"link", "inverse"} & vars(link).keys()
+    return (
+        homes == ("sklearn._loss.loss", "sklearn._loss.link")
+        and own
+        and "is_multiclass" not in vars(loss)
+    )
+
+
+def _is_sound_start(name: str, init: Any, width: int) -> bool:
+    """Whether boosting's `init_` gives `width` scores a row, as far as it can be told unrun."""
+    import numpy as np
+
+    kind = f"{type(init).__module__}.{type(init).__name__}"
+    if isinstance(init, str):
+        return init == "zero"
+    if kind not in ("sklearn.dummy.DummyClassifier", "sklearn.dummy.DummyRegressor"):
+        return width == 1  # an estimator of the user's own
+    state = vars(init)
+    if {"predict", "predict_proba"} & state.keys() or not _is_count(state.get("n_outputs_"), 1):
+        return False
+    if name == "GradientBoostingRegressor":
+        return kind.endswith("Regressor")
+    classes, prior = max(width, 2), state.get("class_prior_")
+    sound = type(prior) is np.ndarray and prior.shape == (classes,)
+    return sound and _is_count(state.get("n_classes_"), classes)
+
+
+def _is_count(value: Any, wanted: int) -> bool:
+    import numpy as np
+
+    return isinstance(value, int | np.integer) and int(value) == wanted
 
 
 _ASKING = {"sklearn.ensemble._voting", "sklearn.ensemble._stacking", "sklearn.ensemble._bagging",

@@ -201,7 +201,7 @@ def _steadiness(item: Explanation, surrogate: Surrogate, report: Report) -> list
     facts = []
     shown = len(surrogate.attributions)
     top = surrogate.stability_top
-    if surrogate.stability is not None and top is not None:
+    if surrogate.stability is not None and surrogate.interval != "exact":
         facts.append(f"of two such runs {surrogate.stability:.2f}")
     if surrogate.repeats is not None:
         runs, jaccard = surrogate.repeats.runs, surrogate.repeats.jaccard

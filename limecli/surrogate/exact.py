@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limecli.leaf_boxes import LeafBoxes
-from limecli.surrogate.fit import Fit, Weight
+from limecli.surrogate.fit import Fit, Weight, compared_top
 from limecli.surrogate.tilted import (
     CodeLaws,
     NumberLaws,
@@ -205,7 +205,10 @@ def exact_fit(moments: Moments, label: int, first: FloatArray, method: str, k: i
     intercept = float(moments.expected[place] - beta[chosen] @ moments.mean[chosen])
     local = intercept + float(beta[chosen] @ first[chosen])
     stability = 1.0 if beta.any() else None
-    return Fit(intercept, weights, None, local, stability=stability, interval="exact")
+    return Fit(
+        intercept, weights, None, local, stability=stability, interval="exact",
+        stability_top=compared_top(k, len(beta)),
+    )  # fmt: skip
 
 
 def _scores(moments: Moments, beta: FloatArray, first: FloatArray, method: str) -> FloatArray:

@@ -28,7 +28,7 @@ _MOST_ALIKE = 1000  # features; with more, forward selection is not imagined
 _UNCORRELATED = 0.05  # a correlation below it changes nothing that is chosen
 _PARTS = 512  # of the samples, whose errors say how those of features go together
 _AT_ONCE = 1 << 17  # numbers that are worked on at a time
-_COMPARED = 5  # features that two runs are compared by where all are shown
+COMPARED = 5  # features that two runs are compared by where all are shown
 _TOO_FAR = "the kernel leaves too few samples near the instance"
 _FEW_REPLICATES = "fewer than four replicates"
 _SMALL_REPLICATES = "fewer than two samples a feature in each replicate"
@@ -339,6 +339,11 @@ def _constant_fit(features: NDArray[np.intp], mean: float, interval: str) -> Fit
     return Fit(mean, zeros, None, mean, interval=interval)
 
 
+def compared_top(k: int, d: int) -> int:
+    """How many of the strongest two runs are compared by: those shown, or of all the first few."""
+    return k if k < d else max(min(COMPARED, d - 1), 1)
+
+
 def assembled(
     exponent: int,
     intercept: float,
@@ -357,7 +362,7 @@ def assembled(
     local = intercept + float(first[features] @ coefficients)
     weights = np.ldexp(coefficients, exponent)
     d = len(first)
-    top = k if k < d else max(min(_COMPARED, d - 1), 1)
+    top = compared_top(k, d)
     likely, stability = (None, None) if errors is None else errors.outlook(top)
     if errors is None:
         found = tuple(Weight(int(features[i]), float(weights[i])) for i in order)
@@ -375,7 +380,7 @@ def assembled(
         None if errors is None else interval,
         no_interval,
         errors,
-        None if stability is None else top,
+        top,
     )
 
 

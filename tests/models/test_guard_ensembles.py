@@ -7,6 +7,7 @@ import io
 import joblib
 import numpy as np
 import pytest
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
     AdaBoostClassifier,
     AdaBoostRegressor,
@@ -23,6 +24,7 @@ from sklearn.ensemble import (
     VotingClassifier,
     VotingRegressor,
 )
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 from sklearn.multioutput import (
     ClassifierChain,
@@ -30,6 +32,8 @@ from sklearn.multioutput import (
     MultiOutputRegressor,
     RegressorChain,
 )
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from limecli.models.guard import guarded_load
@@ -109,3 +113,30 @@ def test_ensembles_of_ensembles():
     assert_loads(BaggingClassifier(voters, 2, max_features=0.5), LABELS["words"])
     assert_loads(VotingClassifier([*forests, ("c", "drop")]), LABELS["words"])
     assert_loads(IsolationForest(n_estimators=3, max_features=0.5), None)
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("init", [None, "zero", DummyClassifier(strategy="uniform")], ids=str)
+def test_boosting_of_two_classes_and_of_three(init, labels):
+    model = GradientBoostingClassifier(n_estimators=2, init=init, n_iter_no_change=1)
+    assert_loads(model, LABELS[labels])
+    assert_loads(make_pipeline(StandardScaler(), model), LABELS[labels])
+    assert_loads(VotingClassifier(twice(model), voting="soft"), LABELS[labels])
+
+
+def test_boosting_of_two_classes_from_a_model_of_the_users_own():
+    for options in ({"init": LogisticRegression()}, {"loss": "exponential"}):
+        assert_loads(GradientBoostingClassifier(n_estimators=2, **options), HIGH)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", "quantile"])
+@pytest.mark.parametrize("init", [None, "zero", Ridge(), DummyRegressor()], ids=str)
+def test_boosting_of_numbers(init, loss):
+    model = GradientBoostingRegressor(n_estimators=2, loss=loss, init=init)
+    assert_loads(make_pipeline(StandardScaler(), model), X[:, 0])
+
+
+def test_boosting_that_is_not_fitted_yet():
+    file = io.BytesIO()
+    joblib.dump(GradientBoostingClassifier(), file)
+    guarded_load(ModelFile("model.joblib", file.getvalue()))

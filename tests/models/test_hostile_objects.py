@@ -18,6 +18,7 @@ from scipy import sparse
 from sklearn.ensemble import (
     BaggingClassifier,
     GradientBoostingClassifier,
+    GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
     StackingClassifier,
@@ -115,6 +116,82 @@ def test_boosting_hands_rows_to_bare_trees(wrap, claim):
     model.estimators_[1, 0] = wrap(wide_tree())
     vars(model).update(claim)
     refused(model, "GradientBoostingClassifier that points outside itself")
+
+
+def boosted(classes=2, **options):
+    """Gradient boosting on so many classes, or on numbers for one."""
+    if classes == 1:
+        return GradientBoostingRegressor(n_estimators=2, **options).fit(X, X[:, 0])
+    return GradientBoostingClassifier(n_estimators=2, **options).fit(X, np.arange(80) % classes)
+
+
+def refused_boosting(model):
+    refused(model, f"{type(model).__name__} that points outside itself")
+
+
+@pytest.mark.parametrize("init", [None, "zero"])
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_boosting_has_no_more_trees_a_stage_than_scores(classes, init):
+    model = boosted(classes, init=init)
+    model.estimators_ = np.repeat(model.estimators_, 20, axis=1)
+    refused_boosting(model)
+    model.n_trees_per_iteration_ = model.n_classes_ = model._loss.n_classes = 20 * classes
+    if init is None or classes < 3:  # else it is a model of sixty classes, sound to compiled code
+        refused_boosting(model)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_boosting_from_zero_makes_room_for_each_tree(classes):
+    model = boosted(classes, init="zero")
+    model.n_trees_per_iteration_ = 0
+    refused_boosting(model)
+    del model.n_trees_per_iteration_
+    refused_boosting(model)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("class_prior_", np.ones(2) / 2), ("class_prior_", np.ones((0, 3))), ("n_classes_", 1),
+     ("n_outputs_", 0), ("predict_proba", np.ravel)],
+)  # fmt: skip
+def test_boosting_starts_from_a_prior_of_its_classes(field, value):
+    model = boosted(3)
+    setattr(model.init_, field, value)
+    refused_boosting(model)
+
+
+def test_boosting_starts_from_one_number():
+    model = boosted(1)
+    model.init_.n_outputs_, model.init_.constant_ = 0, np.ones((1, 0))
+    refused_boosting(model)
+
+
+@pytest.mark.parametrize("init", [LogisticRegression(), DecisionTreeClassifier()], ids=str)
+def test_what_a_model_inside_says_of_three_classes_is_not_known(init):
+    model = boosted(3, init=init)
+    refused_boosting(model)
+    model.init_ = init.fit(X, Y)
+    refused_boosting(model)
+
+
+def test_boosting_reads_no_other_scores_than_it_was_fitted_for():
+    model = boosted(3)
+    model._loss = boosted(2)._loss
+    refused_boosting(model)
+    for classes in (1, 2):
+        model = boosted(classes)
+        model._loss = boosted(3)._loss
+        refused_boosting(model)
+    for place in ("is_multiclass", "link"):
+        model = boosted(2)
+        setattr(model._loss, place, Bunch(link=np.ravel))
+        refused_boosting(model)
+    model = boosted(2)
+    model._loss.link.link = np.ravel
+    refused_boosting(model)
+    model = boosted(3)
+    model._estimator_type = "regressor"
+    refused_boosting(model)
 
 
 @pytest.mark.parametrize(("field", "value"), [("left", 0), ("right", 10**6), ("feature_idx", 99)])
