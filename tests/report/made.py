@@ -158,8 +158,8 @@ SAMPLED = with_label(
     PENGUIN,
     with_intervals(PENGUIN.explanations[0].surrogates[0].attributions, 0.02),
     interval="replicates", fidelity=0.62, stability=0.87, stability_top=4, settled=True,
-    fidelity_rows=0.58, cell=Cell(14, 0.91, 1.0), flips=(FLIP,), flip_samples=4096, sampler="sobol", model_calls=6175,
-    weight_calls=4096, locality=Locality(3.2, 6), real_rows=569,
+    fidelity_rows=0.58, cell=Cell(14, 0.91, 1.0), flips=(FLIP,), flip_samples=4096,
+    sampler="sobol", model_calls=6175, weight_calls=4096, locality=Locality(3.2, 6), real_rows=569,
     settings={"settle": 4, "max_samples": 131072, "discretizer": "quartile"},
 )  # fmt: skip
 EXACT = with_label(
