@@ -132,8 +132,8 @@ class ExactDesign:
         self, seen: Seen, found: Fit, outputs: FloatArray, scored: Sequence[int] | None
     ) -> float | None:
         """Weighted R² on draws that no weight rests on; on some of their blocks only."""
-        features = [weight.feature for weight in found.weights]
-        weights = np.array([weight.weight for weight in found.weights])
+        features = [feature for feature, _ in found.pairs]
+        weights = np.array([weight for _, weight in found.pairs])
         said = weights @ seen.z[features].astype(np.float64)
         said += found.intercept
         if scored is None:

@@ -14,6 +14,7 @@ from limecli.report import sensitivity, words
 from limecli.types import Explanation, Report, Surrogate
 
 WIDTH = 78  # of a line that joins several facts
+_DOUBTFUL = 12  # features that a chart names
 UNSURE = "░"  # what bars are made of whose sign is not sure
 
 
@@ -213,6 +214,25 @@ def _steadiness(item: Explanation, surrogate: Surrogate, report: Report) -> list
         calls = item.model_calls if item.weight_calls is None else item.weight_calls
         facts.append(f"{order} {'' if surrogate.settled else 'not '}settled after {calls:,} calls")
     return facts
+
+
+def chances(surrogate: Surrogate) -> list[str]:
+    """Signs, and places among the strongest, that are not nearly certain; for charts."""
+    if surrogate.interval in (None, "exact"):
+        return []
+    parts, lines = surrogate.attributions, []
+    for name, values in (
+        ("P(sign)", [part.sign_probability for part in parts]),
+        (f"P(in top {len(parts)})", [part.top_probability for part in parts]),
+    ):
+        doubtful = [
+            f"{part.feature} {words.chance(value)}"
+            for part, value in zip(parts, values, strict=True)
+            if value is not None and value <= 0.999
+        ][:_DOUBTFUL]
+        rest = "> 0.999" if not doubtful else f"{', '.join(doubtful)}; others > 0.999"
+        lines.append(f"{name} {rest}")
+    return lines
 
 
 def _nearness(item: Explanation, surrogate: Surrogate, report: Report) -> list[str]:

@@ -144,6 +144,7 @@ def _own(item: Explanation, surrogate: Surrogate, report: Report, width: int) ->
     if hidden > 0 and item.instance.kind != "image":
         lines.append(f"... and {hidden} weaker features: --json lists all")
     lines += caveats.verdict(item, surrogate, report, width)
+    lines += caveats.chances(surrogate)
     ties = words.tied(surrogate)
     if ties:
         lines.append(f"order not supported within the ranks {', '.join(ties)}")

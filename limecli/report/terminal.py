@@ -197,11 +197,23 @@ def _layouts(
     ranks: list[list[str]] = []
     if words.tied(surrogate):
         ranks = [["rank", *(words.rank(part) for part in shown)]]
+    yield [*details, *weights, *wide, *_chances(surrogate, shown), *ranks]
     yield [*details, *weights, *wide, *ranks]
     yield [*details, *weights, *narrow, *ranks]
     yield [*weights, *narrow, *ranks]
     yield [*weights, *narrow]
     yield weights
+
+
+def _chances(surrogate: Surrogate, shown: tuple[Attribution, ...]) -> list[list[str]]:
+    """How sure each sign is, and a place among the strongest where not all have one."""
+    if surrogate.interval in (None, "exact"):
+        return []
+    columns = [["P(sign)", *(words.chance(part.sign_probability) for part in shown)]]
+    if any(part.top_probability not in (None, 1.0) for part in shown):
+        head = f"P(top {len(surrogate.attributions)})"
+        columns.append([head, *(words.chance(part.top_probability) for part in shown)])
+    return columns
 
 
 def _arranged(
@@ -213,7 +225,7 @@ def _arranged(
         return choices[0], _HALF
     rooms = [limit - _taken(columns) - 2 * _LEAST_HALF for columns in choices]
     # A label is cut before an interval goes, but an interval is shortened before a label is cut.
-    for least, offered in ((_WHOLE, 2), (_READABLE, len(choices)), (_LEAST_LABEL, len(choices))):
+    for least, offered in ((_WHOLE, 3), (_READABLE, len(choices)), (_LEAST_LABEL, len(choices))):
         for columns, room in zip(choices[:offered], rooms[:offered], strict=True):
             if room >= min(least, widest):
                 half = _LEAST_HALF + (room - widest) // 2

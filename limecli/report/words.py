@@ -119,6 +119,15 @@ def margin(part: Attribution, surrogate: Surrogate, largest: float) -> str:
     return weight(max(part.high - part.weight, part.weight - part.low), largest, "-")
 
 
+def chance(probability: float | None) -> str:
+    """A probability that is only approximate: never more than "> 0.999"."""
+    if probability is None:
+        return "-"
+    if probability > 0.999:
+        return "> 0.999"
+    return f"{probability:.3f}" if probability > 0.99 else f"{probability:.2f}"
+
+
 def unsure(part: Attribution) -> bool:
     """Whether the interval holds both signs."""
     return (

@@ -97,7 +97,7 @@ class TestIntervals:
         )
         made = with_label(SAMPLED, parts, fidelity=None, r2_fit=None, stability=None, flips=())
         shown = terminal(made)
-        assert re.search(r" 0  +0 to 0 +1-4 +│$", row(shown, "bill_length"))
+        assert re.search(r" 0  +0 to 0 .* 1-4 +│$", row(shown, "bill_length"))
         assert "fidelity undefined: the model answers the same for every sample" in shown
         assert "Weight 0 does not mean unused" in shown
         assert "░" not in shown
@@ -310,3 +310,22 @@ class TestSentences:
                 in shown)  # fmt: skip
         assert "background recovered from the model\n" in shown
         assert explained(EXACT)["weight_calls"] == 0
+
+
+class TestChances:
+    def test_signs_and_places_stand_beside_the_intervals(self):
+        parts = SAMPLED.explanations[0].surrogates[0].attributions
+        unsure = [replace(parts[0], sign_probability=0.9996, top_probability=0.9999),
+                  *(replace(part, sign_probability=0.93, top_probability=0.992)
+                    for part in parts[1:])]  # fmt: skip
+        shown = terminal(with_label(SAMPLED, tuple(unsure)))
+        assert "P(sign)" in shown
+        assert f"P(top {len(parts)})" in shown
+        first, second = (next(line for line in shown.splitlines() if part.condition in line)
+                         for part in parts[:2])  # fmt: skip
+        assert "> 0.999" in first
+        assert "0.93" in second
+        assert "0.992" in second
+
+    def test_exact_weights_have_none(self):
+        assert "P(sign)" not in terminal(EXACT)
