@@ -6,9 +6,10 @@ function that fits a label.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -131,32 +132,36 @@ class Space:
         return Seen(near.z, near.weights(width or 1.0), near.first)
 
 
-class Design(Protocol):
-    """One way to draw and to fit. `blocks` is what held-out fidelity leaves out one of in turn."""
+class Design(ABC):
+    """One way to draw and to fit. `blocks` is what held-out fidelity leaves out one of in turn,
+    `alpha` the penalty of the fits that a kernel width is chosen by.
+    """
 
-    @property
-    def sampler(self) -> str: ...
+    sampler: str
+    blocks: int
+    num_samples: int
+    alpha = 0.0
 
-    @property
-    def blocks(self) -> int: ...
+    def __init__(self, space: Space) -> None:
+        self._space = space
 
-    @property
-    def num_samples(self) -> int: ...
-
+    @abstractmethod
     def draw(self, centre: FloatArray | None) -> TabularDraws:
         """A neighborhood around `centre`, or of the background. Row 0 is left to the row."""
-        ...
 
     def more(self, draws: TabularDraws, centre: FloatArray | None) -> TabularDraws:
-        """As many new rows as there are, block by block; row 0 says nothing."""
-        ...
+        """As many new rows as there are, block by block; row 0 says nothing.
 
-    def foresee(
+        Only for designs that `--settle` can go on with.
+        """
+        raise NotImplementedError
+
+    def foresee(  # noqa: B027 - most have nothing to foresee
         self, rows: Sequence[Row], settings: LimeSettings, labels: Sequence[Sequence[int]]
     ) -> None:
         """Compute together what these rows will ask for, each for its labels, one after another."""
-        ...
 
+    @abstractmethod
     def fitter(
         self,
         draws: TabularDraws,
@@ -165,7 +170,6 @@ class Design(Protocol):
         scored: Sequence[int] | None,
     ) -> Fitter:
         """What fits the labels of one row. Fidelity is measured on the blocks `scored`."""
-        ...
 
     def r2(
         self,
@@ -177,16 +181,22 @@ class Design(Protocol):
         tuning: Sequence[int],
     ) -> float | None:
         """Held-out R² of a label on some blocks, to choose a width by; outputs as for a Fitter."""
-        ...
+        seen = self._space.seen(draws, row, settings.kernel_width)
+        n = (len(outputs) - 1) // self.blocks * self.blocks
+        samples = BlockedSamples(seen.z[:, 1 : n + 1], seen.weights[1 : n + 1], self.blocks)
+        k = settings.num_features or len(seen.first)
+        method = settings.feature_selection
+        return held_out_r2(samples, outputs[1 : n + 1], seen.first, method, k, self.alpha, tuning)
 
 
-class LimeDesign:
+class LimeDesign(Design):
     """lime's stream and lime's fit."""
 
-    sampler, blocks = "lime", _FOLDS
+    sampler, blocks, alpha = "lime", _FOLDS, 1.0
 
     def __init__(self, space: Space, settings: LimeSettings) -> None:
-        self._space, self._settings = space, settings
+        super().__init__(space)
+        self._settings = settings
         self.num_samples = settings.num_samples
 
     def draw(self, centre: FloatArray | None) -> TabularDraws:
@@ -195,15 +205,6 @@ class LimeDesign:
         if self._space.binned:
             return draw_bins(rng, self._space.table, n)
         return draw_normals(rng, self._space.table, n, centre)
-
-    def more(self, draws: TabularDraws, centre: FloatArray | None) -> TabularDraws:
-        """Lime's stream has no more: `check_sampler` refuses to settle with it."""
-        raise NotImplementedError
-
-    def foresee(
-        self, rows: Sequence[Row], settings: LimeSettings, labels: Sequence[Sequence[int]]
-    ) -> None:
-        """Rows have nothing in common but the draws."""
 
     def fitter(
         self,
@@ -222,29 +223,15 @@ class LimeDesign:
 
         return fitted
 
-    def r2(
-        self,
-        draws: TabularDraws,
-        row: Row,
-        settings: LimeSettings,
-        outputs: FloatArray,
-        label: int,
-        tuning: Sequence[int],
-    ) -> float | None:
-        """See `Design`."""
-        return _blocked_r2(
-            self._space.seen(draws, row, settings.kernel_width), self.blocks, settings,
-            outputs, tuning, alpha=1.0,
-        )  # fmt: skip
 
-
-class SobolDesign:
+class SobolDesign(Design):
     """Independent scramblings of Sobol's sequence, each fitted for itself."""
 
     sampler = "sobol"
 
     def __init__(self, space: Space, settings: LimeSettings, plan: SobolPlan) -> None:
-        self._space, self._seed, self._plan = space, settings.seed, plan
+        super().__init__(space)
+        self._seed, self._plan = settings.seed, plan
         self.blocks, self.num_samples = plan.replicates, plan.replicates * plan.points
         self._controls: dict[int, Control] = {}  # by how many draws there are
 
@@ -265,11 +252,6 @@ class SobolDesign:
         return TabularDraws(
             np.vstack([found.rows[:1], found.rows]), np.hstack([found.codes[:, :1], found.codes])
         )
-
-    def foresee(
-        self, rows: Sequence[Row], settings: LimeSettings, labels: Sequence[Sequence[int]]
-    ) -> None:
-        """Rows have nothing in common but the draws."""
 
     def fitter(
         self,
@@ -321,33 +303,3 @@ class SobolDesign:
             pool = self._drawn(plan, centre, 0, self._seed + _OTHER)
             found = self._controls[n] = Control(draws, pool, self.blocks, table.categorical)
         return found
-
-    def r2(
-        self,
-        draws: TabularDraws,
-        row: Row,
-        settings: LimeSettings,
-        outputs: FloatArray,
-        label: int,
-        tuning: Sequence[int],
-    ) -> float | None:
-        """See `Design`."""
-        return _blocked_r2(
-            self._space.seen(draws, row, settings.kernel_width), self.blocks, settings,
-            outputs, tuning, alpha=0.0,
-        )  # fmt: skip
-
-
-def _blocked_r2(
-    seen: Seen,
-    blocks: int,
-    settings: LimeSettings,
-    outputs: FloatArray,
-    tuning: Sequence[int],
-    alpha: float,
-) -> float | None:
-    n = (len(outputs) - 1) // blocks * blocks
-    samples = BlockedSamples(seen.z[:, 1 : n + 1], seen.weights[1 : n + 1], blocks)
-    k = settings.num_features or len(seen.first)
-    method = settings.feature_selection
-    return held_out_r2(samples, outputs[1 : n + 1], seen.first, method, k, alpha, tuning)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limecli.errors import NotExactError, PredictError
-from limecli.explainers.designs import Fitter, Row, Seen, SobolDesign, Space
+from limecli.explainers.designs import Design, Fitter, Row, Seen, SobolDesign, Space
 from limecli.leaf_boxes import LeafBoxes
 from limecli.neighborhood.laws import bin_laws, normal_laws
 from limecli.neighborhood.lime_stream import TabularDraws
@@ -32,7 +32,7 @@ _TOLERANCE = 1e-6  # of the range of the outputs
 _ADDITIONS = 32  # roundings of a sum of hundreds of trees, as they add up at random
 
 
-class ExactDesign:
+class ExactDesign(Design):
     """Exact weights. Its draws serve to check the boxes, to measure fidelity, and to find flips."""
 
     sampler = "exact"
@@ -46,7 +46,7 @@ class ExactDesign:
         if settings.distance_metric != "euclidean":
             raise NotExactError(f"of {settings.distance_metric} distances nothing is known exactly")
         boxes = predictor.leaf_boxes()
-        self._space, self._around = space, bool(settings.sample_around_instance)
+        super().__init__(space)
         self._sobol = SobolDesign(space, settings, _CHECKED)
         self.blocks, self.num_samples = self._sobol.blocks, self._sobol.num_samples
         self.same_digits = not boxes.curves  # trees add up row by row, in a fixed order
@@ -54,19 +54,16 @@ class ExactDesign:
         self.outputs = _checked(boxes, self.draws, space, ask)
         self._foreseen: dict[tuple[bytes, int], Moments] = {}
         self._width = 0.0  # that of what was foreseen
+        around = bool(settings.sample_around_instance)
         self._exact = (
             exact_bins(boxes, bin_laws(space.columns, boxes))
             if space.binned
-            else exact_normals(boxes, normal_laws(space.columns, boxes), self._around)
+            else exact_normals(boxes, normal_laws(space.columns, boxes), around)
         )
 
     def draw(self, centre: FloatArray | None) -> TabularDraws:
         """See `Design`."""
         return self.draws if centre is None else self._sobol.draw(centre)
-
-    def more(self, draws: TabularDraws, centre: FloatArray | None) -> TabularDraws:
-        """Nobody asks: the order of exact weights is settled at once."""
-        raise NotImplementedError
 
     def fitter(
         self,
