@@ -88,7 +88,7 @@ class Results:
 
 def lime_results(replay: Replay, run: Run, prepared: Prepared, labels: tuple[int, ...]) -> Results:
     """Explain the report's subject anew, and twice as lime does."""
-    from limecli.explainers.lime_draws import one_value_columns
+    from limecli.explainers.conditions import one_value_columns
     from limecli.report.deviations import allowed_deviation
 
     report, bare = replay.report, replace(prepared, real=None)

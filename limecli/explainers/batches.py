@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _BATCH = {"tabular": 16384, "image": 32, "text": 512}
 _LARGE = 16384
 DEFAULT_MEMORY = 64 << 20
+BYTES_A_CELL = 24  # of a table: a code, the value in a DataFrame, and what the model makes of it
 _SHORT = 64  # characters up to which a text is its own key
 
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 from limecli.errors import NotExactError, UsageError
 from limecli.explainers.designs import Design, LimeDesign, SobolDesign, Space
-from limecli.neighborhood.sobol import SobolPlan, sobol_plan
+from limecli.neighborhood.sobol import MOST_FEATURES, SobolPlan, sobol_plan
 from limecli.types import LimeSettings
 
-_MOST_COLUMNS = 21201  # of Sobol's direction numbers
 _FEWEST_SETTLED = 4  # replicates: with fewer there is no interval to settle by
 
 
@@ -46,8 +45,11 @@ def _sampling(settings: LimeSettings, space: Space, notes: list[str]) -> Design:
     n, d = settings.num_samples, len(space.columns)
     plan = _plan(settings, d)
     few = f"{n} samples are too few for Sobol's points in {d} columns"
+    if d > MOST_FEATURES:
+        few = f"Sobol's points are known for {MOST_FEATURES} columns, not for {d}"
     if settings.settle is not None and (plan is None or plan.replicates < _FEWEST_SETTLED):
-        raise UsageError(f"--settle: {few}", "more --num-samples, within --max-samples")
+        hint = "" if d > MOST_FEATURES else "more --num-samples, within --max-samples"
+        raise UsageError(f"--settle: {few}", hint)
     if plan is not None:
         return SobolDesign(space, settings, plan)
     notes.append(f"{few}: lime's own draws are used")
@@ -66,7 +68,7 @@ def _plan(settings: LimeSettings, d: int) -> SobolPlan | None:
         wanted -= wanted // 4
         plan = sobol_plan(wanted, d)
     points = 1 << (4 * d - 1).bit_length()
-    if plan is None and d <= _MOST_COLUMNS and points <= 2 * settings.num_samples:
+    if plan is None and d <= MOST_FEATURES and points <= 2 * settings.num_samples:
         plan = SobolPlan(max(1, round(settings.num_samples / points)), points)
         plan = None if most is not None and plan.n > most else plan
     return plan

@@ -75,7 +75,7 @@ def lime_notes(columns: Sequence[Column], settings: LimeSettings) -> tuple[str, 
     if settings.discretizer == "none" or settings.sampler != "lime":
         return ()
     notes = []
-    faulty = [column.name for column in columns if _has_one_value_bin(column)]
+    faulty = one_value_columns(columns)
     if faulty:
         notes.append(
             "lime perturbs bins with a single value to 0; columns with such a bin:"
@@ -88,6 +88,11 @@ def lime_notes(columns: Sequence[Column], settings: LimeSettings) -> tuple[str, 
             f" numbers: {', '.join(gaps)}"
         )
     return tuple(notes)
+
+
+def one_value_columns(columns: Sequence[Column]) -> list[str]:
+    """Columns with a bin that holds a single value, which lime perturbs to 0."""
+    return [column.name for column in columns if _has_one_value_bin(column)]
 
 
 def _has_one_value_bin(column: Column) -> bool:

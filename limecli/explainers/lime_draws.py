@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limecli.types import Column, Neighborhood
+from limecli.explainers.width import effective_samples
+from limecli.types import Neighborhood
 
 if TYPE_CHECKING:
     from limecli.types import FloatArray
@@ -45,7 +46,7 @@ def drawn_weights(
     z, w = z_all[chosen][:, near].astype(np.float64), weights[near]
     if not len(chosen):
         return {}
-    if _effective(w) < max(_LEAST, _EACH_FEATURE * (len(chosen) + 1)):
+    if effective_samples(w) < max(_LEAST, _EACH_FEATURE * (len(chosen) + 1)):
         return {int(j): DrawnWeight(0.0, 0.0, told=False) for j in chosen}
     coefficients, errors = _fitted(z, w, found.outputs[near, label])
     told = [_told(row, w) for row in z]
@@ -68,7 +69,7 @@ def _fitted(z: FloatArray, w: FloatArray, y: FloatArray) -> tuple[FloatArray, Fl
     left = y - coefficients @ z
     leverages = np.minimum(w / total + (z * maps).sum(axis=0), 0.95)
     robust = (maps * (left / (1.0 - leverages))) ** 2
-    n = _effective(w)
+    n = effective_samples(w)
     scatter = float(w @ left**2) / total * n / (n - len(z) - 1)
     variances = np.maximum(robust.sum(axis=1), scatter * (maps**2).sum(axis=1))
     return unit * coefficients, unit * np.sqrt(variances)
@@ -79,20 +80,4 @@ def _told(z: FloatArray, w: FloatArray) -> bool:
     high = z == z.max()
     if len(np.unique(z[~high])) > 1:
         return True
-    return min(_effective(w[high]), _effective(w[~high])) >= _LEAST
-
-
-def _effective(w: FloatArray) -> float:
-    """Kish's effective number of samples."""
-    squares = float(w @ w)
-    return float(w.sum()) ** 2 / squares if squares > 0 else 0.0
-
-
-def one_value_columns(columns: Sequence[Column]) -> list[str]:
-    """Columns with a bin that holds a single value, which lime perturbs to 0."""
-    return [column.name for column in columns if any(_emptied(column))]
-
-
-def _emptied(column: Column) -> list[bool]:
-    bounds = enumerate(zip(column.mins, column.maxs, strict=True))
-    return [low == high != 0 and j in column.feature_values for j, (low, high) in bounds]
+    return min(effective_samples(w[high]), effective_samples(w[~high])) >= _LEAST

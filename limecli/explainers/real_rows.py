@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limecli.errors import InputError, PredictError
-from limecli.explainers.batches import BatchedModel, batch_size_for
+from limecli.explainers.batches import BYTES_A_CELL, BatchedModel, batch_size_for
 from limecli.explainers.conditions import bin_code
 from limecli.neighborhood.kernel import binary_distances, distances_to_first, kernel
 from limecli.neighborhood.tabular_space import TabularSpace
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     from limecli.types import FloatArray, IntArray
 
-_BYTES_A_CELL = 24  # a code, the value in a DataFrame, and what the model makes of it
 _LEAST_ROWS = 10.0  # effective ones, for an R²
 _MOST_REFUSALS = 64  # calls that the model may refuse before the remaining rows are given up
 _CACHE = 1 << 24  # bytes of z that are kept for rows to come
@@ -83,7 +82,7 @@ class RealRows:
         self._rows, self._outputs = rows, outputs
         self._width = settings.kernel_width or 1.0
         self._binned = settings.discretizer != "none"
-        size = batch_size_for(settings, _BYTES_A_CELL * len(columns))
+        size = batch_size_for(settings, BYTES_A_CELL * len(columns))
         self._model = BatchedModel(predictor, size, lambda _: None)
         self._refusals = 0
         self._cell = lru_cache(max(1, _CACHE // max(1, rows.size)))(self._seen_from_cell)

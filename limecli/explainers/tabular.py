@@ -22,7 +22,7 @@ from limecli.explainers.assemble import (
     surrogates,
     without_weight,
 )
-from limecli.explainers.batches import BatchedModel, batch_size_for
+from limecli.explainers.batches import BYTES_A_CELL, BatchedModel, batch_size_for
 from limecli.explainers.choice import chosen
 from limecli.explainers.clock import Clock
 from limecli.explainers.conditions import lime_notes, refuse_missing
@@ -48,7 +48,6 @@ from limecli.types import (
 if TYPE_CHECKING:
     from limecli.types import FloatArray
 
-_BYTES_A_CELL = 24  # a code, the value in a DataFrame, and what the model makes of it
 _TOGETHER = 256  # rows that are predicted and grouped at a time
 _TUNED_ON = 32  # rows that a kernel width is chosen by, at most
 _NOT_ROW_WISE = (
@@ -90,7 +89,7 @@ class Tabular:
         self.settings = resolved(settings, self._default_width, predictor)
         self._space = Space(self._columns, self.settings)
         self._progress = progress
-        self._batch_size = batch_size_for(self.settings, _BYTES_A_CELL * len(self._columns))
+        self._batch_size = batch_size_for(self.settings, BYTES_A_CELL * len(self._columns))
         self.tried: tuple[Tried, ...] = ()
         self._scored: list[int] | None = None
         self._shared: tuple[Levels, RowWise] | None = None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.uint32]
 
-_MOST_FEATURES = 21201  # Joe and Kuo's direction numbers end there
+MOST_FEATURES = 21201  # Joe and Kuo's direction numbers end there
 _FEWEST, _MOST = 8, 16  # replicates
 _POINTS_A_FEATURE = 4
 _BITS = 30  # scipy's
@@ -49,7 +49,7 @@ def sobol_plan(num_samples: int, n_features: int) -> SobolPlan | None:
     Of equal ones that with fewer replicates, whose error is a tenth to a quarter smaller. None
     where fewer than 8 would be nearer, or without direction numbers for so many features.
     """
-    if not 0 < n_features <= _MOST_FEATURES:
+    if not 0 < n_features <= MOST_FEATURES:
         return None
     points = 1 << (_POINTS_A_FEATURE * n_features - 1).bit_length()
     if _FEWEST * points > num_samples + points // 2:
