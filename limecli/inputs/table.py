@@ -1,4 +1,4 @@
-"""CSV, TSV, JSON and JSONL -> rows by column name, and rows -> Instances."""
+"""CSV, TSV, JSON, JSONL and Parquet -> rows by column name, and rows -> Instances."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import math
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from limecli.errors import InputError, UsageError
 from limecli.inputs.files import InputFile, read_input
 from limecli.inputs.json_table import json_types, read_json
+from limecli.inputs.parquet_stream import parquet_table
+from limecli.inputs.row_stream import Absent, BadCell
 from limecli.types import Background, Category, Column, Instance, Skipped, Value
 
 if TYPE_CHECKING:
@@ -29,22 +31,34 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _TRUTHS = {"True": 1, "true": 1, "TRUE": 1, "False": 0, "false": 0, "FALSE": 0}
 _HEADER = 1 << 20  # characters in which a header lies
+_KNOWN = 1024  # short spellings that the encoder of a column remembers
 _JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*[\[{\]"\d\-tfn])')
+
+_Coded = tuple[float, Value, str]  # code, value, value as JSON
 
 
 @dataclass(frozen=True)
 class Table:
     """A table as it stands in the file. `raw` holds missing cells as None.
 
-    `untyped` says that every cell is a string whatever it means (CSV); JSON has types of its own.
-    `reread` then reads the same text once more, typed.
+    `untyped` says that every cell is a string whatever it means (CSV); other formats have types.
+    `reread` reads the same content once more, typed. `unfit` are columns left out, and why.
     """
 
     name: str
-    sha256: str
+    sha256: str | None
     raw: pd.DataFrame
     untyped: bool = True
     reread: Callable[[], pd.DataFrame] | None = field(default=None, repr=False, compare=False)
+    unfit: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_cells(cls, name: str, columns: Sequence[str], rows: list[Any], untyped: bool) -> Table:
+        """Some rows of a stream, their cells in the order of `columns`."""
+        import pandas as pd
+
+        raw = pd.DataFrame(rows, columns=list(columns), dtype=object)
+        return cls(name, None, raw, untyped)
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -80,6 +94,8 @@ class Table:
 def read_table(path: str) -> Table:
     """Read a table, its format recognised by content. Raises InputError for what is no table."""
     file = read_input(path)
+    if file.data.startswith(b"PAR1"):
+        return parquet_table(file)
     text = file.text()
     is_json = _JSON_START.match(text) is not None
     reread = None if is_json else _csv_reader(text)
@@ -161,6 +177,9 @@ def check_features(table: Table, features: Sequence[str]) -> None:
     missing = [name for name in features if name not in table.columns]
     if not missing:
         return
+    unfit = next((name for name in missing if name in table.unfit), None)
+    if unfit is not None:
+        raise InputError(f"{table.name}: {table.unfit[unfit]}")
     spare = [name for name in table.columns if name not in features]
     hints = [did_you_mean(name, spare) for name in missing if spare]
     hint = next((text for text in hints if text.startswith("did you mean")), "")
@@ -238,11 +257,10 @@ def category_key(value: Category, numeric: bool) -> str:
     if numeric:
         try:
             return repr(float(value))
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
-    return "=" + (
-        str(value).title() if str(value) in ("true", "TRUE", "false", "FALSE") else str(value)
-    )
+    text = str(value)
+    return "=" + (text.title() if text in ("true", "TRUE", "false", "FALSE") else text)
 
 
 @dataclass
@@ -256,6 +274,7 @@ class _Coder:
     seen: frozenset[float]
     low: float
     high: float
+    known: dict[str | None, _Coded] = field(default_factory=dict)  # spellings without a note
 
     @classmethod
     def of(cls, column: Column) -> _Coder:
@@ -275,6 +294,8 @@ class RowEncoder:
     def __init__(self, background: Background) -> None:
         self._coders = [_Coder.of(column) for column in background.columns]
         self._names = background.feature_names
+        by_name = sorted({name: j for j, name in enumerate(self._names)}.items())
+        self._json = [(f"{json.dumps(name)}: ", j) for name, j in by_name]
         self._table: Table | None = None
         self._cells: list[NDArray[Any]] = []
         self.notes: dict[str, str] = {}
@@ -282,90 +303,93 @@ class RowEncoder:
     @property
     def columns(self) -> tuple[Column, ...]:
         """The background's columns, with the categories met since."""
-        from dataclasses import replace
-
         return tuple(
-            coder.column
-            if coder.column.continuous
-            else replace(coder.column, categories=tuple(coder.categories))
-            for coder in self._coders
+            c.column if c.column.continuous else replace(c.column, categories=tuple(c.categories))
+            for c in self._coders
         )
 
-    def encode(self, table: Table, i: int, row_id: str) -> Instance | Skipped:
-        """Row `i` as `float[n_features]` of numbers and codes, or why it cannot be."""
+    def encode(
+        self, table: Table, i: int, row_id: str, index: int | None = None
+    ) -> Instance | Skipped:
+        """Row `i` as `float[n_features]` of numbers and codes, or why it cannot be.
+
+        `index` is what the row is called, if the table is a piece of a longer one.
+        """
         import numpy as np
 
         if table is not self._table:
             self._table, self._cells = table, [table.cells[name] for name in self._names]
-        where = f"{table.name}, row {i}"
-        codes, values = [], []
+        index = i if index is None else index
+        row: list[_Coded] = []
         for coder, cells in zip(self._coders, self._cells, strict=True):
-            try:
-                code, value = self._cell(coder, cells[i], where)
-            except InputError as error:
-                return Skipped(row_id, i, error.message, "input")
-            codes.append(code)
-            values.append(value)
+            raw = cells[i]
+            coded = coder.known.get(raw)  # finds strings and None only: 1 is not True here
+            if coded is None:
+                try:
+                    coded = self._code(coder, raw, f"{table.name}, row {index}")
+                except InputError as error:
+                    return Skipped(row_id, index, error.message, "input")
+            row.append(coded)
+        codes, values, texts = zip(*row, strict=True)
+        named = ", ".join([name + texts[j] for name, j in self._json])
+        digest = hashlib.sha256(f"{{{named}}}".encode()).hexdigest()  # of JSON, its keys sorted
         payload = np.array(codes, dtype=np.float64)
-        named = dict(zip(self._names, values, strict=True))
-        digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
-        return Instance(row_id, i, "tabular", payload, digest, table.name, tuple(values))
+        return Instance(row_id, index, "tabular", payload, digest, table.name, values)
 
-    def _cell(self, coder: _Coder, raw: Value, where: str) -> tuple[float, Value]:
-        column, low, high = coder.column, coder.low, coder.high
-        if column.categories is not None:
-            return self._category(coder, raw, where)
-        if raw is None:
-            if not column.has_missing:
-                self.notes.setdefault(
-                    column.name,
-                    f"{where}: {column.name!r} is missing, which never happens in the background",
-                )
-            return math.nan, None
-        if low >= 0 and high <= 1:  # a model fitted on booleans remembers them as numbers
-            raw = _TRUTHS.get(str(raw), raw)
+    def _code(self, coder: _Coder, raw: Any, where: str) -> _Coded:
+        name = coder.column.name
+        if isinstance(raw, BadCell | Absent):
+            lacks = f"there is no column {name!r}"
+            raise InputError(f"{where}: {raw.reason if isinstance(raw, BadCell) else lacks}")
+        is_category = coder.column.categories is not None
         try:
-            number = to_number(raw)
+            code, value, odd = (_category if is_category else _number)(coder, raw)
         except ValueError:
-            raise InputError(f"{where}, column {column.name!r}: {raw!r} is not a number") from None
-        if not low <= number <= high:
-            self.notes.setdefault(
-                column.name,
-                f"{where}: {column.name!r} is {number:g}, outside the background's range"
-                f" {low:g} to {high:g}",
-            )
-        return number, int(number) if number.is_integer() and abs(number) < 2**53 else number
-
-    def _category(self, coder: _Coder, raw: Value, where: str) -> tuple[float, Value]:
-        column = coder.column
-        key = category_key(raw, coder.numeric)
-        code = coder.codes.get(key)
-        if code is None:
-            new = _as_category(raw, column, where)
-            code = coder.codes[key] = len(coder.categories)
-            coder.categories.append(new)
-        if code not in coder.seen:
-            shown = "missing" if raw is None else repr(raw)
-            self.notes.setdefault(
-                column.name,
-                f"{where}: {column.name!r} is {shown}, which never occurs in the background:"
-                " it has no weight (lime's own rests on one sample and means little)",
-            )
-        return float(code), coder.categories[code]
+            raise InputError(f"{where}, column {name!r}: {raw!r} is not a number") from None
+        coded = code, value, json.dumps(value) if is_category or value is None else repr(value)
+        if odd:
+            self.notes.setdefault(name, f"{where}: {name!r} is {odd}")
+        elif len(coder.known) < _KNOWN and (raw is None or (type(raw) is str and len(raw) < 64)):
+            coder.known[raw] = coded
+        return coded
 
 
-def _as_category(raw: Value, column: Column, where: str) -> Category:
-    """An unseen category, of the type that the known ones have: the model sees 9, not "9"."""
+def _number(coder: _Coder, raw: Value) -> tuple[float, Value, str]:
+    """A number, how it is shown, what is odd about it. Raises ValueError for anything else."""
+    low, high = coder.low, coder.high
     if raw is None:
-        return None
-    if not is_numeric(column):
-        return raw if not isinstance(raw, float) or math.isfinite(raw) else None
-    try:
-        number = to_number(raw)
-    except ValueError:
-        raise InputError(f"{where}, column {column.name!r}: {raw!r} is not a number") from None
-    whole = any(type(value) is int for value in column.categories or ())
-    return int(number) if whole and number.is_integer() else number
+        never = "missing, which never happens in the background"
+        return math.nan, None, "" if coder.column.has_missing else never
+    if low >= 0 and high <= 1:  # a model fitted on booleans remembers them as numbers
+        raw = _TRUTHS.get(str(raw), raw)
+    number, odd = to_number(raw), ""
+    if not low <= number <= high:
+        odd = f"{number:g}, outside the background's range {low:g} to {high:g}"
+    return number, int(number) if number.is_integer() and abs(number) < 2**53 else number, odd
+
+
+def _category(coder: _Coder, raw: Value) -> tuple[float, Value, str]:
+    """A category's code, its spelling in the background, what is odd about it. Raises ValueError.
+
+    An unseen one gets the type that the known ones have: the model sees 9, not "9".
+    """
+    key, odd = category_key(raw, coder.numeric), ""
+    code = coder.codes.get(key)
+    if code is None:
+        new: Category = raw
+        if coder.numeric and raw is not None:
+            number, whole = to_number(raw), any(type(known) is int for known in coder.categories)
+            new = int(number) if whole and number.is_integer() else number
+        elif isinstance(raw, float) and not math.isfinite(raw):
+            new = None
+        code = coder.codes[key] = len(coder.categories)
+        coder.categories.append(new)
+    if code not in coder.seen:
+        odd = (
+            f"{'missing' if raw is None else repr(raw)}, which never occurs in the background:"
+            " it has no weight (lime's own rests on one sample and means little)"
+        )
+    return float(code), coder.categories[code], odd
 
 
 def is_numeric(column: Column) -> bool:
