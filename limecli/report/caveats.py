@@ -7,8 +7,9 @@ everything else, for formats without a footer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from limecli.report import sensitivity, words
 from limecli.types import Explanation, Report, Surrogate
@@ -54,6 +55,10 @@ _MARGINS = _Sentence(
     " changes no decision.",
     "margins of several classes mean something beside each other only",
 )
+_CHAIN = _Sentence(
+    "The hash chain shows edits only if the last hash is kept elsewhere; not signed.",
+    "the hash chain shows edits only if the last hash is kept elsewhere; not signed",
+)
 _LEGAL = _Sentence(
     "A LIME report alone is not legal compliance.", "a LIME report alone is not legal compliance"
 )
@@ -67,6 +72,18 @@ def caveats(item: Explanation, report: Report) -> list[str]:
         found.insert(1, _SIGN)
     near = ("; ".join(_nearness(item, surrogate, report)) for surrogate in item.surrogates)
     return [*found, *dict.fromkeys(f"{line[0].upper()}{line[1:]}." for line in near if line)]
+
+
+def of_audit(settings: Mapping[str, Any], background: Mapping[str, Any] | None) -> list[str]:
+    """The sentences that hold for all decisions of an audit."""
+    exact = settings["sampler"] == "exact"
+    found = [_EXACT if exact else _interval(settings["kind"])]
+    if (background or {}).get("source") == "model":
+        found.append(_RECOVERED)
+    found.append(_ZERO)
+    if settings.get("protected"):
+        found.append(_PROTECTED)
+    return [sentence.text for sentence in (*found, _CHAIN, _LEGAL)]
 
 
 def footer(report: Report) -> list[str]:

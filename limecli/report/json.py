@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -35,10 +36,21 @@ class JsonFormat:
 
     def render(self, report: Report) -> bytes:
         """The report as indented UTF-8."""
-        text = json.dumps(as_dict(report), allow_nan=False, ensure_ascii=False, indent=2)
+        return json_bytes(as_dict(report), indent=2) + b"\n"
+
+
+def json_bytes(content: Mapping[str, Any], indent: int | None) -> bytes:
+    """Strict JSON as UTF-8, on one line and without spaces where `indent` is None."""
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(
+        content, allow_nan=False, ensure_ascii=False, indent=indent, separators=separators
+    )
+    if not text.isascii():
         text = _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-        # A lone surrogate (from broken text) has no UTF-8 form; JSON has an escape for it.
-        return (text + "\n").encode("utf-8", "backslashreplace")
+    elif "\x7f" in text:
+        text = text.replace("\x7f", "\\u007f")
+    # A lone surrogate (from broken text) has no UTF-8 form; JSON has an escape for it.
+    return text.encode("utf-8", "backslashreplace")
 
 
 def as_dict(report: Report) -> dict[str, Any]:
@@ -49,11 +61,15 @@ def as_dict(report: Report) -> dict[str, Any]:
         "model": dict(report.model),
         "background": None if report.background is None else dict(report.background),
         "settings": dict(report.settings),
-        "explanations": [_result(item, report) for item in report.explanations],
+        "explanations": [result_dict(item, report) for item in report.explanations],
     }
 
 
-def _result(item: Explanation | Skipped, report: Report) -> dict[str, Any]:
+def result_dict(item: Explanation | Skipped, report: Report | None) -> dict[str, Any]:
+    """One explanation, or what was skipped, as JSON-ready data.
+
+    `report` is what it is part of, for the sentences about it; an audit's envelope has them.
+    """
     if isinstance(item, Skipped):
         return {"id": item.id, "index": item.index, "status": "skipped", "reason": item.reason,
                 "kind": item.kind}  # fmt: skip
@@ -76,8 +92,9 @@ def _result(item: Explanation | Skipped, report: Report) -> dict[str, Any]:
         "weight_calls": item.weight_calls,
         "locality": None if item.locality is None else asdict(item.locality),
         "real_rows": item.real_rows,
-        "caveats": caveats(item, report),
     }
+    if report is not None:
+        result["caveats"] = caveats(item, report)
     if item.segmentation is not None:
         result["segmentation"] = _segmentation(item.segmentation)
     return result
