@@ -319,7 +319,7 @@ class Surrogate:
     surrogate says of the instance, `model_prediction` what the model says. `interval` names how the
     intervals were computed ("exact", "HC3", "pairs", "replicates"), `no_interval` says why there
     are none. `stability` is the expected Jaccard index of two runs' `stability_top` strongest.
-    `flips` is None where nobody looked, else what was found among `flip_samples` samples.
+    `flips` (None: nobody looked) are among `flip_samples` samples. `replicates`: `[r, k]` weights.
     """
 
     label: str
@@ -341,6 +341,7 @@ class Surrogate:
     flip_samples: int | None = None
     repeats: Repeats | None = None
     variants: tuple[Variant, ...] | None = None
+    replicates: FloatArray | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -359,8 +360,7 @@ class Explanation:
     `sampler` says how its samples were drawn, which `auto` may settle for each instance anew.
     `model_calls` are all evaluations that it rests on, `weight_calls` those that the weights rest
     on (none where they are exact). `real_rows` is how many real rows `fidelity_rows` was measured
-    on. `image` (`uint8[h, w, 3]`) is for pictures only. `phases` says what took how many seconds.
-    These two and `neighborhood` are never serialised.
+    on. Never serialised: `image` (`uint8[h, w, 3]`), `phases` (in seconds), `neighborhood`.
     """
 
     instance: Instance

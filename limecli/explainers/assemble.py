@@ -110,6 +110,7 @@ def surrogates(
                 stability_top=fit.stability_top,
                 interval=fit.interval,
                 no_interval=fit.no_interval,
+                replicates=fit.replicates,
             )
         )
     return tuple(made)

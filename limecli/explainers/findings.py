@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from limecli.explainers.flips import Flipper
-from limecli.explainers.real_rows import RealRows, locality
+from limecli.explainers.real_rows import Nearness, RealRows
 from limecli.types import Column, Explanation, LimeSettings, Predictor
 
 if TYPE_CHECKING:
@@ -27,23 +27,25 @@ class Findings:
         settings: LimeSettings,
         columns: Sequence[Column] | None,
         real: FloatArray | None,
+        outputs: FloatArray | None = None,
     ) -> None:
-        self._settings, self._columns = settings, columns
+        """`outputs`: what the model says of `real`, `float[m, n_outputs]`, where that is known."""
+        self._near = None if columns is None else Nearness(columns, settings)
         self._flipper = Flipper(predictor, settings, columns)
         self._real = None
         if columns is not None and real is not None:
-            self._real = RealRows(predictor, tuple(columns), settings, real)
+            self._real = RealRows(predictor, tuple(columns), settings, real, outputs)
 
     def added(self, explanations: Sequence[Explanation]) -> list[Explanation]:
         """The explanations with all that could be found out; `model_calls` has its cost."""
         return [self._judged(one) for one in self._flipper.found(explanations)]
 
     def _judged(self, one: Explanation) -> Explanation:
-        if self._columns is not None:
-            payload, around = one.instance.payload, one.neighborhood
-            found = locality(self._columns, self._settings, payload, around)
-            one = replace(one, locality=found)
-        if self._real is None:
+        calls = one.model_calls
+        if self._real is not None:
+            one = self._real.judged(one)
+            calls += self._real.calls
+        if self._near is None:
             return one
-        judged = self._real.judged(one)
-        return replace(judged, model_calls=one.model_calls + self._real.calls)
+        near = self._near.of(one.instance.payload, one.neighborhood)
+        return replace(one, locality=near, model_calls=calls)

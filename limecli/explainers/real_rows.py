@@ -44,21 +44,50 @@ _SLIGHT = 1e-6  # of the outputs' range: smaller ones come from rows next to no 
 
 @dataclass(frozen=True, eq=False)
 class _Answered:
-    """The rows that the model takes, `[m, n_features]`, and its outputs as `[n_outputs, m]`."""
+    """The rows that the model takes, `[m, n_features]`, and its outputs as `[n_outputs, m]`.
+
+    `scaled` are those in units of the `largest` of each label, `float[n_outputs]`, and `floors` the
+    least deviations, in these units, that are an answer of the model.
+    """
 
     rows: FloatArray
     by_label: FloatArray
+    largest: list[float]
+    scaled: FloatArray
+    floors: list[float]
+
+    @classmethod
+    def of(cls, rows: FloatArray, outputs: FloatArray) -> _Answered:
+        """From outputs as a model gives them, `float[m, n_outputs]`."""
+        by_label = np.ascontiguousarray(outputs.T)
+        largest = np.abs(by_label).max(axis=1, initial=0.0)
+        scaled = by_label / np.where(largest > 0, largest, 1.0)[:, None]
+        ranges = np.ptp(scaled, axis=1) if scaled.size else largest
+        floors = np.maximum(_ROUNDING, _SLIGHT * ranges)
+        return cls(rows, by_label, largest.tolist(), scaled, floors.tolist())
 
 
 @dataclass(frozen=True, eq=False)
 class _View:
-    """The rows as one instance sees them: z, `[n_features, m]`, kernel weights `float[m]`, and the
-    places of those that share all its bins; None without bins.
+    """The rows as one instance sees them: z, `[n_features, m]`, kernel weights `float[m]` in units
+    of the largest (None where they tell nothing), and the places of those that share all its bins;
+    None without bins.
     """
 
     z: NDArray[Any]
-    weights: FloatArray
+    weights: FloatArray | None
     sharing: IntArray | None
+
+    @classmethod
+    def of(cls, z: NDArray[Any], weights: FloatArray, sharing: IntArray | None) -> _View:
+        """From the kernel's weights; they tell nothing where few rows have most of them."""
+        heaviest = float(weights.max())
+        if heaviest == 0:
+            return cls(z, None, sharing)
+        weights = weights / heaviest
+        total = float(weights.sum())
+        enough = total * total >= _LEAST_ROWS * float(weights @ weights)
+        return cls(z, weights if enough else None, sharing)
 
 
 class RealRows:
@@ -92,6 +121,11 @@ class RealRows:
         """How many evaluations the rows have cost so far."""
         return self._model.calls
 
+    @property
+    def known(self) -> tuple[FloatArray, FloatArray]:
+        """The rows that count, `[m, n_features]`, and the answers to them, `[m, n_outputs]`."""
+        return self._answered.rows, self._answered.by_label.T
+
     def judged(self, explanation: Explanation) -> Explanation:
         """The explanation with `real_rows`, each surrogate with `fidelity_rows` and `cell`.
 
@@ -111,7 +145,7 @@ class RealRows:
         for surrogate in explanation.surrogates:
             outputs = answered.by_label[surrogate.index]
             cell = None if others is None else _cell(surrogate, outputs[others])
-            r2 = _r2(surrogate, view, outputs)
+            r2 = _r2(surrogate, view, answered)
             judged.append(replace(surrogate, fidelity_rows=r2, cell=cell))
         return replace(explanation, surrogates=tuple(judged), real_rows=count)
 
@@ -126,7 +160,7 @@ class RealRows:
             found = self._ask(rows)
             rows = np.concatenate([rows[:0], *(part for part, _ in found)])
             outputs = np.concatenate([answers for _, answers in found] or [np.empty((0, 0))])
-        return _Answered(rows, np.ascontiguousarray(outputs.T))
+        return _Answered.of(rows, outputs)
 
     def _ask(self, rows: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
         """The rows that the model takes, in parts, each with its outputs."""
@@ -157,7 +191,7 @@ class RealRows:
                 first[j] = 1.0
         with np.errstate(over="ignore"):  # infinitely far: no weight
             weights = kernel(_distances(z, first, metric), self._width)
-        return _View(z, weights, None)
+        return _View.of(z, weights, None)
 
     @cached_property
     def _scaled(self) -> FloatArray:
@@ -178,9 +212,10 @@ class RealRows:
     def _seen_from_cell(self, codes: bytes) -> _View:
         """The view of all instances in a cell, `int64[n_features]` of codes as bytes."""
         z = self._codes == np.frombuffer(codes, np.int64)[:, None]
-        count = z.sum(axis=0, dtype=np.uint32)
+        counted = np.uint8 if len(z) < 256 else np.uint32  # bytes are added up many at a time
+        count = z.view(np.uint8).sum(axis=0, dtype=counted)
         sharing = np.flatnonzero(count == len(z))
-        return _View(z, self._by_count[count], sharing)
+        return _View.of(z, self._by_count[count], sharing)
 
 
 def _distances(z: FloatArray, first: FloatArray, metric: str) -> FloatArray:
@@ -195,6 +230,8 @@ def _distances(z: FloatArray, first: FloatArray, metric: str) -> FloatArray:
 
 def _others(rows: FloatArray, sharing: IntArray, payload: FloatArray) -> IntArray:
     """The places of rows in the instance's cell that are not the instance itself."""
+    if not len(sharing):
+        return sharing
     near = rows[sharing]
     same = ((near == payload) | (np.isnan(near) & np.isnan(payload))).all(axis=1)
     return np.delete(sharing, same.argmax()) if same.any() else sharing
@@ -202,22 +239,24 @@ def _others(rows: FloatArray, sharing: IntArray, payload: FloatArray) -> IntArra
 
 def _cell(surrogate: Surrogate, outputs: FloatArray) -> Cell:
     own = surrogate.model_prediction
+    if not len(outputs):
+        return Cell(0, own, own)
     low, high = outputs.min(initial=own), outputs.max(initial=own)
     return Cell(len(outputs), float(low), float(high))
 
 
-def _r2(surrogate: Surrogate, view: _View, outputs: FloatArray) -> float | None:
-    """Kernel-weighted R² of a surrogate for `float[m]` outputs of its label, see `judged`."""
-    heaviest, largest = float(view.weights.max()), float(np.abs(outputs).max())
-    if heaviest == 0 or largest == 0:
+def _r2(surrogate: Surrogate, view: _View, answered: _Answered) -> float | None:
+    """Kernel-weighted R² of a surrogate for the outputs of its label, see `judged`."""
+    label, weights = surrogate.index, view.weights
+    largest = answered.largest[label]
+    if weights is None or largest == 0:
         return None
     # In units of the largest output and weight: squares of any of them must stay numbers.
-    weights, y = view.weights / heaviest, outputs / largest
+    y, floor = answered.scaled[label], answered.floors[label]
     total = float(weights.sum())
     spread = y - weights @ y / total
     squares = float(weights @ (spread * spread))
-    floor = max(_ROUNDING, _SLIGHT * float(np.ptp(y)))
-    if total * total < _LEAST_ROWS * float(weights @ weights) or squares <= floor * floor * total:
+    if squares <= floor * floor * total:
         return None
     features = [found.index for found in surrogate.attributions]
     slopes = np.array([found.weight for found in surrogate.attributions]) / largest
@@ -227,47 +266,48 @@ def _r2(surrogate: Surrogate, view: _View, outputs: FloatArray) -> float | None:
     return r2 if math.isfinite(r2) else None
 
 
-def locality(
-    columns: Sequence[Column],
-    settings: LimeSettings,
-    payload: FloatArray,
-    neighborhood: Neighborhood | None = None,
-) -> Locality | None:
-    """How near the kernel-weighted neighborhood of a row lies, for infinitely many draws.
+class Nearness:
+    """How near the kernel-weighted neighborhood of a row lies, for infinitely many draws."""
 
-    In bins every metric depends on how many are shared, whose law is known. Undiscretised, only
-    categories can be shared. There the euclidean law is known: with scaled features of N(0, 1),
-    the row at a and w² the squared width, its middle is a / (1 + w²). For other metrics it is
-    taken from the `neighborhood`; None without it.
-    """
-    closeness = min(1.0 / (settings.kernel_width or 1.0), 1e150)  # its square must be a number
-    binned = settings.discretizer != "none"
-    kept = [j for j, column in enumerate(columns) if binned or not column.continuous]
-    values = payload.tolist()
-    shares = np.array([_own_share(columns[j], values[j]) for j in kept])
-    moves = len(kept) < len(columns) and not settings.sample_around_instance
-    if settings.distance_metric == "euclidean":
-        shared = float(_tilted(shares, closeness).sum())
-        toward = 1.0 / (1.0 + closeness * closeness) if moves else None
-        return Locality(shared, len(kept), toward)
-    if binned:
-        return Locality(_mean_shared(shares, settings.distance_metric, closeness), len(kept))
-    if neighborhood is None:
-        return None
-    z, weights = neighborhood.interpretable()
-    middle = z @ (weights / weights.sum())
-    shared = float(middle[kept].sum())
-    return Locality(shared, len(kept), _way(columns, payload, middle) if moves else None)
+    def __init__(self, columns: Sequence[Column], settings: LimeSettings) -> None:
+        self._columns, self._settings = tuple(columns), settings
+        # Its square must be a number.
+        self._closeness = min(1.0 / (settings.kernel_width or 1.0), 1e150)
+        self._binned = settings.discretizer != "none"
+        kept = [j for j, c in enumerate(columns) if self._binned or not c.continuous]
+        self._kept = [(j, columns[j], _own_shares(columns[j])) for j in kept]
+
+    def of(self, payload: FloatArray, neighborhood: Neighborhood | None = None) -> Locality | None:
+        """In bins every metric depends on how many are shared, whose law is known. Undiscretised,
+        only categories can be shared. There the euclidean law is known: with scaled features of
+        N(0, 1), the row at a and w² the squared width, its middle is a / (1 + w²). For other
+        metrics it is taken from the `neighborhood`; None without it.
+        """
+        closeness, count = self._closeness, len(self._kept)
+        values = payload.tolist()
+        shares = np.array([
+            of_code.get(bin_code(column, values[j]), 0.0) for j, column, of_code in self._kept
+        ])  # fmt: skip
+        moves = count < len(self._columns) and not self._settings.sample_around_instance
+        if self._settings.distance_metric == "euclidean":
+            shared = float(_tilted(shares, closeness).sum())
+            toward = 1.0 / (1.0 + closeness * closeness) if moves else None
+            return Locality(shared, count, toward)
+        if self._binned:
+            return Locality(_mean_shared(shares, self._settings.distance_metric, closeness), count)
+        if neighborhood is None:
+            return None
+        z, weights = neighborhood.interpretable()
+        middle = z @ (weights / weights.sum())
+        shared = float(middle[[j for j, _, _ in self._kept]].sum())
+        return Locality(shared, count, _way(self._columns, payload, middle) if moves else None)
 
 
-def _own_share(column: Column, value: float) -> float:
-    """The probability that a draw lies in a value's own bin or category; 0 if it never occurs."""
-    code = bin_code(column, value) if column.continuous else value
-    try:
-        place = column.feature_values.index(code)
-    except ValueError:
-        return 0.0
-    return column.feature_frequencies[place] / sum(column.feature_frequencies)
+def _own_shares(column: Column) -> dict[float, float]:
+    """By code, the probability that a draw lies in that bin or category."""
+    total = sum(column.feature_frequencies)
+    pairs = zip(column.feature_values, column.feature_frequencies, strict=True)
+    return {float(code): frequency / total for code, frequency in pairs}
 
 
 def _tilted(shares: FloatArray, closeness: float) -> FloatArray:

@@ -54,13 +54,16 @@ class RowWise:
         return alone, self._outputs[picked]
 
     @cached_property
-    def _exact(self) -> bool:
+    def same_digits(self) -> bool:
         """Whether not even the last digit depends on the batch, as far as many samples show."""
         return self._same_digits or np.array_equal(*self._compared(_FEW_ROWS))
 
-    def answers(self, rows: FloatArray, among: int) -> FloatArray:
-        """What the model says of each row alone, `float[n, n_outputs]`, for rows among so many."""
-        if among > _FEW_ROWS and self._exact:
+    def answers(self, rows: FloatArray, among: int | None) -> FloatArray:
+        """What the model says of each row alone, `float[n, n_outputs]`, for rows among so many.
+
+        None: they are a block that is always asked for as a whole.
+        """
+        if among is None or (among > _FEW_ROWS and self.same_digits):
             return self._model(rows)
         return np.concatenate([self._model(row[None]) for row in rows])
 

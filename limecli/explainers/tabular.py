@@ -29,10 +29,9 @@ from limecli.explainers.conditions import lime_notes, refuse_missing
 from limecli.explainers.designs import Design, Fitter, Row, Space
 from limecli.explainers.interface import Progress, one_by_one, skipped
 from limecli.explainers.levels import Asked, Levels
-from limecli.explainers.row_wise import RowWise, alike
+from limecli.explainers.row_wise import RowWise, alike, rounding
 from limecli.explainers.samplers import MAX_SAMPLES, TIE_TOLERANCE, check_sampler
 from limecli.explainers.width import Tried, best_width, tuning_blocks, widths_tried
-from limecli.neighborhood.lime_stream import TabularDraws
 from limecli.surrogate.fit import Fit
 from limecli.surrogate.settle import order_settled
 from limecli.types import (
@@ -113,7 +112,9 @@ class Tabular:
         if not self._around:
             self._checks = 0  # they are those of the shared neighborhood
             outputs = np.vstack([design.outputs[:1], design.outputs])
-            self._keep(model, design, design.draws, outputs, design.same_digits)
+            self._keep(
+                model, design, Asked.of(design.draws, outputs, model.calls), design.same_digits
+            )
         return design
 
     def evaluations(self, count: int) -> int:
@@ -122,6 +123,31 @@ class Tabular:
         if self.settings.settle is not None and self._design.sampler != "exact":
             n = self.settings.max_samples or MAX_SAMPLES
         return n * count if self._around else n + count
+
+    def share(self) -> Asked | None:
+        """Ask about the neighborhood that rows share; None where each row has its own."""
+        return None if self._around else self._share()[0][0]
+
+    def adopt(self, asked: Asked | None) -> None:
+        """Take what another explainer of the same model, background and settings has asked."""
+        if asked is not None and self._shared is None:
+            self._keep(self._model(), self._design, asked)
+
+    def same_digits(self, some: Sequence[Instance]) -> bool:
+        """Whether no digit of the model's answers depends on how many rows it is asked for."""
+        if self._around:
+            return rounding(self._predictor.predict_fn, [item.payload for item in some]) == 0
+        return self._share()[1].same_digits
+
+    def explain_block(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
+        """As `explain`, for a block of an audit: its rows are asked for together, however few.
+
+        So what comes of a block depends on its rows alone.
+        """
+        self.share()
+        if self._around:
+            return one_by_one(instances, self._alone)
+        return self._together(instances, as_block=True)
 
     def explain(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
         """Rows in their order; see `Explainer`. One row costs `num_samples` evaluations, further
@@ -143,13 +169,11 @@ class Tabular:
         self,
         model: BatchedModel,
         design: Design,
-        draws: TabularDraws,
-        outputs: FloatArray,
+        first: Asked,
         same_digits: bool = False,
     ) -> tuple[Levels, RowWise]:
         """A neighborhood with its outputs, for every row of this call and of later ones."""
-        rows = RowWise(model.silent(), draws.rows, outputs, same_digits)
-        first = Asked.of(draws, outputs, model.calls)
+        rows = RowWise(model.silent(), first.draws.rows, first.by_label.T, same_digits)
         levels = Levels(first, design, None, lambda more: self._counted(self._model(), more))
         self._shared, self._shared_clock = (levels, rows), model.clock
         return self._shared
@@ -162,7 +186,8 @@ class Tabular:
         with model.clock.phase("draw"):
             draws = self._design.draw(None)
             draws.rows[0] = draws.rows[1]  # any row that the model takes
-        return self._keep(model, self._design, draws, self._predicted(model, draws.rows))
+        outputs = self._predicted(model, draws.rows)
+        return self._keep(model, self._design, Asked.of(draws, outputs, model.calls))
 
     def _alone(self, instance: Instance) -> Explanation:
         """A row with a neighborhood of its own."""
@@ -187,7 +212,9 @@ class Tabular:
     def _of_its_own(self, instance: Instance) -> Explanation:
         return replace(self._alone(instance), notes=(_NOT_ROW_WISE,))
 
-    def _together(self, instances: Sequence[Instance]) -> Iterator[Explanation | Skipped]:
+    def _together(
+        self, instances: Sequence[Instance], as_block: bool = False
+    ) -> Iterator[Explanation | Skipped]:
         """Rows that share one neighborhood, where the model answers for each row by itself."""
         levels, rows = self._share()
         if not rows.sound:
@@ -198,7 +225,7 @@ class Tabular:
         for start in range(0, len(instances), _TOGETHER):
             chunk = instances[start : start + _TOGETHER]
             with clock.phase("model"):
-                answers = self._answers(rows, chunk, len(instances))
+                answers = self._answers(rows, chunk, None if as_block else len(instances))
             with clock.phase("fit"):
                 found = self._shared_fits(chunk, answers, levels)
             for i, (instance, answer) in enumerate(zip(chunk, answers, strict=True)):
@@ -225,7 +252,7 @@ class Tabular:
             refuse_missing(instance, self._columns)
 
     def _answers(
-        self, rows: RowWise, instances: Sequence[Instance], among: int
+        self, rows: RowWise, instances: Sequence[Instance], among: int | None
     ) -> list[FloatArray | Skipped]:
         """What the model says of each row; rows that it refuses, or that cannot be drawn around."""
         try:

@@ -52,7 +52,7 @@ class Fit:
     """One label's surrogate as numbers, its weights strongest first; see `types.Surrogate`.
 
     `r2` is None where it is undefined: the model answers the same for every sample. `errors` is
-    None where there are no intervals.
+    None where there are no intervals. `replicates` `[blocks, k]` are each one's `weights`, if any.
     """
 
     intercept: float
@@ -65,6 +65,7 @@ class Fit:
     no_interval: str = ""
     errors: Errors | None = field(default=None, compare=False, repr=False)
     stability_top: int | None = None
+    replicates: FloatArray | None = field(default=None, compare=False, repr=False)
 
     @property
     def pairs(self) -> tuple[tuple[int, float], ...]:
@@ -381,6 +382,7 @@ def assembled(
         no_interval,
         errors,
         top,
+        None if errors is None else errors.replicated(order, exponent),
     )
 
 

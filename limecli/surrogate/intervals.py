@@ -96,6 +96,12 @@ class Errors:
         deviations: FloatArray = np.sqrt(self.covariance.diagonal())
         return deviations
 
+    def replicated(self, order: NDArray[np.intp], exponent: int) -> FloatArray | None:
+        """`replicates` in the order of a Fit's weights, times two to the power of `exponent`."""
+        if self.replicates is None:
+            return None
+        return np.asarray(np.ldexp(self.replicates[:, order], exponent))
+
     def half_widths(self) -> FloatArray:
         """Half the 95 % intervals of `weights`, `[k]`."""
         return quantile(_LEVEL, self.degrees) * self.deviations
@@ -139,22 +145,25 @@ class Errors:
         d = len(self.all_weights)
         if k >= d:
             return np.ones(d), 1.0
-        one, other = self._run(k, 0), self._run(k, 1)
+        runs = self._runs(k)
+        one, other = runs[:_RUNS], runs[_RUNS:]
         shared = np.count_nonzero(one & other, axis=1)
-        likely = (one.sum(axis=0) + other.sum(axis=0)) / (2.0 * _RUNS)
+        likely = np.count_nonzero(runs, axis=0) / (2.0 * _RUNS)
         return likely, float((shared / (2 * k - shared)).mean())
 
-    def _run(self, k: int, place: int) -> NDArray[np.bool_]:
-        """Which features are the k strongest in each of some imagined runs, `[runs, d]`."""
+    def _runs(self, k: int) -> NDArray[np.bool_]:
+        """Which features are the k strongest in each of some imagined runs, `[2 x runs, d]`."""
         d = len(self.all_weights)
         if self.alike is not None and k * d <= _MOST_STEPS:
             products = self.alike.products(self.all_weights * self.importance)
-            errors = signs(_RUNS, len(self.alike.errors), place) @ self.alike.errors
+            errors = signs(_RUNS, len(self.alike.errors)) @ self.alike.errors
             return self.alike.chosen(products + errors, k)
-        sizes = np.abs(self.all_weights + self.all_errors * normals(_RUNS, d, place))
+        sizes = self.all_errors * normals(_RUNS, d)
+        sizes += self.all_weights
+        np.abs(sizes, out=sizes)
         sizes *= self.importance
         strongest = np.zeros(sizes.shape, np.bool_)  # just k a row, of equal ones too
-        np.put_along_axis(strongest, np.argpartition(sizes, -k, axis=1)[:, -k:], True, axis=1)
+        strongest[np.arange(len(sizes))[:, None], sizes.argpartition(-k, axis=1)[:, -k:]] = True
         return strongest
 
 
@@ -178,24 +187,31 @@ def probability(sizes: FloatArray, errors: FloatArray, degrees: float) -> FloatA
 
 
 @lru_cache(maxsize=16)
-def normals(n: int, d: int, place: int) -> FloatArray:
-    """Fixed draws `[n, d]`: every column holds n even quantiles, in an order of its own."""
+def normals(n: int, d: int) -> FloatArray:
+    """Fixed draws `[2 n, d]`: in each half every column holds n even quantiles, in an order of its
+    own.
+    """
     from scipy.special import ndtri
 
-    rng = np.random.default_rng([_SEED, n, d, place])
-    # A place of its own for each feature in the steps between, so that equal ones do not tie.
-    steps = np.arange(n)[:, None] + rng.random(d)
-    drawn: FloatArray = rng.permuted(ndtri(steps / n), axis=0)
+    halves = []
+    for place in (0, 1):
+        rng = np.random.default_rng([_SEED, n, d, place])
+        # A place of its own for each feature in the steps between, so that equal ones do not tie.
+        steps = np.arange(n)[:, None] + rng.random(d)
+        halves.append(rng.permuted(ndtri(steps / n), axis=0))
+    drawn: FloatArray = np.concatenate(halves)
     drawn.setflags(write=False)
     return drawn
 
 
 @lru_cache(maxsize=16)
-def signs(n: int, parts: int, place: int) -> FloatArray:
-    """Fixed random signs `[n, parts]`: as many imagined runs of samples in independent parts (the
+def signs(n: int, parts: int) -> FloatArray:
+    """Fixed random signs `[2 n, parts]`: as many imagined runs of samples in independent parts (the
     wild bootstrap).
     """
-    rng = np.random.default_rng([_SEED, n, parts, place])
-    drawn: FloatArray = np.where(rng.integers(0, 2, (n, parts)) == 0, -1.0, 1.0)
+    drawn = np.ones((2 * n, parts))
+    for place, half in enumerate((drawn[:n], drawn[n:])):
+        rng = np.random.default_rng([_SEED, n, parts, place])
+        half[rng.integers(0, 2, (n, parts)) == 0] = -1.0
     drawn.setflags(write=False)
     return drawn

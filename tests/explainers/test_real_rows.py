@@ -12,7 +12,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.metrics import pairwise_distances, r2_score
 
 from limecli.errors import InputError, PredictError
-from limecli.explainers.real_rows import RealRows, locality
+from limecli.explainers.real_rows import Nearness, RealRows
 from limecli.inputs.background import background_from_table
 from limecli.inputs.table import Table
 from limecli.neighborhood.lime_stream import draw_bins, draw_normals
@@ -295,7 +295,7 @@ def test_shared_bins_by_enumeration(metric, width):
     columns[5] = category("5", (1.0,))
     payload = np.array([0.0, 0, 0, 0, 0, 4, 0])  # in column 5 a category that never occurs
     asked = lime_settings(kernel_width=width, distance_metric=metric)
-    found = locality(columns, asked, payload)
+    found = Nearness(columns, asked).of(payload)
     assert found.shared == pytest.approx(brute_shared(shares, asked), rel=1e-9)
     assert (found.of, found.toward_mean) == (7, None)
 
@@ -305,7 +305,7 @@ def test_shared_bins_by_enumeration(metric, width):
 def test_any_width_in_many_columns(metric, width):
     columns = [number(str(j), shares=(0.25, 0.75)) for j in range(3000)]
     asked = lime_settings(kernel_width=width, distance_metric=metric)
-    found = locality(columns, asked, np.full(3000, -1.0))
+    found = Nearness(columns, asked).of(np.full(3000, -1.0))
     assert found == Locality(pytest.approx(3000 if width < 1 else 750), 3000)
 
 
@@ -318,15 +318,15 @@ def background(discretizer, n=30):
 def test_the_figures_of_method_7():
     rows, columns = background("quartile")
     width = 0.75 * np.sqrt(30)
-    found = locality(columns, lime_settings(kernel_width=width), rows[100])
+    found = Nearness(columns, lime_settings(kernel_width=width)).of(rows[100])
     assert (round(found.shared, 1), found.of) == (7.7, 30)
     rows, columns = background("none")
     asked = lime_settings(kernel_width=width, discretizer="none")
-    found = locality(columns, asked, rows[100])
+    found = Nearness(columns, asked).of(rows[100])
     assert (found.shared, found.of) == (0.0, 0)
     assert round(found.toward_mean, 2) == 0.94
     around = replace(asked, sample_around_instance=True)
-    assert locality(columns, around, rows[100]) == Locality(0.0, 0)
+    assert Nearness(columns, around).of(rows[100]) == Locality(0.0, 0)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -346,7 +346,7 @@ def test_the_weighted_draws_of_lime_lie_there(discretizer, metric):
     shared = z[:, kept].sum(axis=1)
     noise = 5 * shared.std() / np.sqrt(weights.sum() ** 2 / (weights @ weights))
     around = Neighborhood(drawn, drawn, payload, lambda x: x, lambda: (z.T, weights))
-    found = locality(columns, asked, payload, around)
+    found = Nearness(columns, asked).of(payload, around)
     assert found.of == len(kept)
     assert found.shared == pytest.approx(np.average(shared, weights=weights), abs=noise)
     if binned:
@@ -360,11 +360,11 @@ def test_the_weighted_draws_of_lime_lie_there(discretizer, metric):
 def test_without_draws_there_is_no_locality_by_another_metric():
     rows, columns = background("none", 3)
     asked = lime_settings(discretizer="none", distance_metric="cosine")
-    assert locality(columns, asked, rows[0]) is None
+    assert Nearness(columns, asked).of(rows[0]) is None
 
 
 def test_only_categories_have_no_way_to_a_mean():
     asked = lime_settings(discretizer="none", kernel_width=2.0)
-    found = locality((category("c", (0.25, 0.75)),), asked, np.zeros(1))
+    found = Nearness((category("c", (0.25, 0.75)),), asked).of(np.zeros(1))
     tilt = np.exp(-1 / 8)
     assert found == Locality(pytest.approx(0.25 / (0.25 + 0.75 * tilt)), 1)
