@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -32,6 +33,14 @@ class LimecliError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """All of it travels between processes, also where __init__ of a subclass takes more."""
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(kind: type[LimecliError], args: tuple[Any, ...]) -> LimecliError:
+    return kind.__new__(kind, *args)
 
 
 class UsageError(LimecliError):

@@ -52,11 +52,19 @@ def choices(annotation):
     return [item.value for kind in kinds if issubclass(kind, Enum) for item in kind]
 
 
+def commands(group, above=""):
+    """Every command with its whole name, in the order of their registration."""
+    for command in group.registered_commands:
+        yield above + command.name, command
+    for inner in group.registered_groups:
+        yield from commands(inner.typer_instance, f"{above}{inner.name} ")
+
+
 def reference():
     """All commands with their arguments and options, as Markdown tables."""
     lines = []
-    for command in app.registered_commands:
-        lines += [f"### limecli {command.name}", "", command.callback.__doc__.strip(), ""]
+    for name, command in commands(app):
+        lines += [f"### limecli {name}", "", command.callback.__doc__.strip(), ""]
         lines += ["| | |", "|---|---|"]
         for parameter in inspect.signature(command.callback).parameters.values():
             annotation, info = get_args(parameter.annotation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from limecli import __version__
-from limecli.cli import explain, files, inspect, verify
+from limecli.cli import audit, diff, explain, files, inspect, pick, render, verify
 from limecli.cli.console import Console, failed, keep_stdout_clean, use
 from limecli.errors import UsageError
 
@@ -50,44 +51,65 @@ def _config() -> dict[str, Any]:
         raise UsageError(f"{CONFIG} cannot be read: {error}") from None
 
 
-def _runs_code(own: dict[str, Any]) -> bool:
-    return bool({"trust", "trust_pickle"} & own.keys()) or ":" in str(own.get("preprocess", ""))
+def _runs_code(key: str, value: Any) -> bool:
+    """Whether a file that lies around could run code with it, or have a server called."""
+    return key in ("trust", "trust_pickle", "database", "scheduler") or (
+        key == "preprocess" and ":" in str(value)
+    )
 
 
 def _apply_config(group: TyperGroup, ctx: Any) -> None:
     """Fill defaults from limecli.toml in the working directory: [tabular] seed = 1, or seed = 1."""
-    content = _config()
+    defaults: dict[str, Any] = {}
+    # Never an argument: MODEL may be code that runs.
     options = {
-        # Never an argument: MODEL may be code that runs.
-        name: {str(p.name): p for p in command.params if p.opts[0].startswith("-")}
-        for name, command in group.commands.items()
+        path: {str(p.name): p for p in command.params if p.opts[0].startswith("-")}
+        for path, command in _commands(group)
     }
-    defaults: dict[str, dict[str, Any]] = {name: {} for name in options}
-
-    def put(name: str, key: str, value: Any) -> None:
-        several = getattr(options[name][key], "multiple", False) and not isinstance(value, list)
-        defaults[name][key] = [value] if several else value
-
-    sections = {key: value for key, value in content.items() if isinstance(value, dict)}
-    for written in content.keys() - sections.keys():
-        key = written.replace("-", "_")
-        homes = [name for name in options if key in options[name]]
-        if not homes:
-            raise UsageError(f"{CONFIG}: no command has an option {written!r}")
-        for name in homes:
-            put(name, key, content[written])
-    for name, section in sections.items():
-        if name not in options:
-            raise UsageError(f"{CONFIG}: there is no command [{name}]")
-        for written, value in section.items():
-            if written.replace("-", "_") not in options[name]:
-                raise UsageError(f"{CONFIG}: {name} has no option {written!r}")
-            put(name, written.replace("-", "_"), value)
-    if any(_runs_code(own) for own in defaults.values()):
-        raise UsageError(
-            f"{CONFIG} must not say what to trust or run", "give it on the command line"
-        )
+    _take(_config(), (), options, defaults)
     ctx.default_map = defaults
+
+
+def _commands(group: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command by its words, those of groups too."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, (*above, name))
+        else:
+            yield (*above, name), command
+
+
+def _take(
+    content: dict[str, Any],
+    section: tuple[str, ...],
+    options: dict[tuple[str, ...], dict[str, Any]],
+    defaults: dict[str, Any],
+) -> None:
+    """Put a section's values where they belong, those of the sections in it last."""
+    below = [path for path in options if path[: len(section)] == section]
+    if not below:
+        raise UsageError(f"{CONFIG}: there is no command [{'.'.join(section)}]")
+    for written, value in content.items():
+        if isinstance(value, dict):
+            continue
+        key = written.replace("-", "_")
+        homes = [path for path in below if key in options[path]]
+        if not homes:
+            who = " ".join(section) + " has no" if section else "no command has an"
+            raise UsageError(f"{CONFIG}: {who} option {written!r}")
+        if _runs_code(key, value):
+            raise UsageError(
+                f"{CONFIG} must not say what to trust or run", "give it on the command line"
+            )
+        for path in homes:
+            own = defaults
+            for word in path:
+                own = own.setdefault(word, {})
+            several = getattr(options[path][key], "multiple", False)
+            own[key] = [value] if several and not isinstance(value, list) else value
+    for name, value in content.items():
+        if isinstance(value, dict):
+            _take(value, (*section, name), options, defaults)
 
 
 app = typer.Typer(
@@ -128,6 +150,10 @@ def root(
 
 
 explain.register(app)
+audit.register(app)
+pick.register(app)
+diff.register(app)
+render.register(app)
 files.register(app)
 inspect.register(app)
 verify.register(app)

@@ -58,10 +58,10 @@ class Console:
         """A Rich console on stdout: colour as asked, no markup, no folding unless a terminal."""
         return _rich(sys.stdout, self.color)
 
-    def progress(self) -> ProgressBar:
+    def progress(self, what: str = "model evaluations") -> ProgressBar:
         """A bar on stderr, where that is a terminal and the work takes longer than a second."""
         wanted = self.show_progress and not self.quiet and self.error_format == "text"
-        return ProgressBar(wanted and sys.stderr.isatty(), self.color)
+        return ProgressBar(wanted and sys.stderr.isatty(), self.color, what)
 
 
 def _rich(stream: Any, color: str) -> RichConsole:
@@ -92,10 +92,11 @@ def _rich(stream: Any, color: str) -> RichConsole:
 
 
 class ProgressBar:
-    """Counts model evaluations up to `total`; shows itself only once a second has gone by."""
+    """Counts up to `total`, or without end; shows itself only once a second has gone by."""
 
-    def __init__(self, wanted: bool, color: str) -> None:
-        self.total, self._wanted, self._color = 0, wanted, color
+    def __init__(self, wanted: bool, color: str, what: str) -> None:
+        self.total: int | None = None
+        self._wanted, self._color, self._what = wanted, color, what
         self._done, self._start = 0, time.monotonic()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -113,10 +114,10 @@ class ProgressBar:
             if time.monotonic() - self._start < _PROGRESS_AFTER_S:
                 return
             self._bar = self._open()
-            self._task = self._bar.add_task("model evaluations", total=self.total)
+            self._task = self._bar.add_task(self._what, total=self.total)
             self._bar.start()
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=min(self._done, self.total))
+            self._bar.update(self._task, completed=min(self._done, self.total or self._done))
 
     def _open(self) -> Progress:
         from rich.progress import (

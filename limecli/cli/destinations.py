@@ -7,7 +7,8 @@ import stat
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -158,15 +159,27 @@ def check_not_read(path: str, read: Sequence[str | None]) -> None:
 
 def write_atomically(path: str, data: bytes) -> None:
     """Write to a temporary name beside `path`, then rename: readers see all or nothing."""
+    with writing_atomically(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing_atomically(path: str) -> Iterator[BinaryIO]:
+    """A file to write, of a temporary name beside `path`, which it gets when the block is done.
+
+    Readers see all or nothing: after any exception there is nothing. Raises ReportError where it
+    cannot be written.
+    """
     target = Path(os.path.realpath(path))
     temporary: str | None = None
     try:
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
-            target.write_bytes(data)  # a device or pipe cannot be replaced
+            with target.open("wb") as device:  # a device or pipe cannot be replaced
+                yield device
             return
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)

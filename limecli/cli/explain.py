@@ -8,16 +8,16 @@ import typer
 
 from limecli.cli.gates import GateOptions
 from limecli.cli.grouped import grouped
+from limecli.cli.kind_options import PictureOptions, RowOptions, TextOptions
 from limecli.cli.options import (
     CommonOptions,
-    Discretizer,
     LimeOptions,
     ModelOptions,
     ReportOptions,
-    Resize,
+    TrialOptions,
 )
 from limecli.cli.reporting import Options, explain_and_report
-from limecli.cli.subjects import Pictures, Rows, Texts
+from limecli.cli.subjects import Texts
 from limecli.errors import UsageError
 
 MODEL = Annotated[
@@ -42,7 +42,9 @@ def tabular(
     rows: Annotated[
         str,
         typer.Argument(
-            metavar="ROWS", help="CSV, TSV, JSON or JSONL file; - for stdin.", show_default=False
+            metavar="ROWS",
+            help="CSV, TSV, JSON, JSONL or Parquet file; - for stdin.",
+            show_default=False,
         ),
     ],
     common: CommonOptions,
@@ -50,6 +52,8 @@ def tabular(
     lime: LimeOptions,
     report: ReportOptions,
     gates: GateOptions,
+    trials: TrialOptions,
+    table: RowOptions,
     row: Annotated[
         str | None,
         typer.Option(
@@ -59,53 +63,10 @@ def tabular(
             help="Rows to explain, counted from 0 [all, when there are at most 20].",
         ),
     ] = None,
-    background: Annotated[
-        str | None,
-        typer.Option(
-            "-b",
-            "--background",
-            metavar="FILE",
-            help="Training data, or statistics from `limecli background`.",
-        ),
-    ] = None,
-    id_column: Annotated[str | None, typer.Option(help="Column that names the rows.")] = None,
-    target: Annotated[
-        str | None, typer.Option(help="Column that the model predicts; not a feature.")
-    ] = None,
-    categorical: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMN", help="A column of numbers that are categories. Repeatable."),
-    ] = None,
-    discretizer: Annotated[
-        Discretizer | None, typer.Option(help="Bins for number columns [quartile].")
-    ] = None,
-    sample_around_instance: Annotated[
-        bool, typer.Option("--sample-around-instance", help="With --discretizer none: draw there.")
-    ] = False,
-    immutable: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COLUMNS", help="No flip changes these, nor protected ones (sex, age ...)."
-        ),
-    ] = None,
-    mutable: Annotated[
-        list[str] | None,
-        typer.Option(metavar="COLUMNS", help="Flips may change these, though protected."),
-    ] = None,
-    require_background: Annotated[
-        bool, typer.Option("--require-background", help="Exit 1 unless a background was given.")
-    ] = False,
 ) -> None:
     """Explain rows of a table."""
-    if sample_around_instance and discretizer is not Discretizer.none:
-        raise UsageError("--sample-around-instance needs --discretizer none")
-    wanted = Rows(
-        rows, row, background, id_column, target, tuple(categorical or ()),
-        discretizer.value if discretizer else None, sample_around_instance,
-        tuple(immutable or ()), tuple(mutable or ()),
-    )  # fmt: skip
-    options = Options(common, model_options, lime, report, gates, require_background)
-    explain_and_report(model, wanted, options)
+    options = Options(common, model_options, lime, report, gates, trials, table.require_background)
+    explain_and_report(model, table.rows(rows, row), options)
 
 
 def image(
@@ -123,45 +84,16 @@ def image(
     lime: LimeOptions,
     report: ReportOptions,
     gates: GateOptions,
-    preprocess: Annotated[
-        str | None,
-        typer.Option(
-            allow_from_autoenv=False,
-            metavar="NAME|MEAN,STD|MODULE:FUNCTION",
-            help="none, scale01, scale-1-1, imagenet, caffe, MEAN,STD, or your function"
-            " (its code runs) on float32[n, h, w, 3] of 0..255 [by the model].",
-        ),
-    ] = None,
-    segmentation: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|quickshift|slic|felzenszwalb|grid|FILE",
-            help="Superpixels, or a file with one value each segment.",
-        ),
-    ] = "auto",
-    num_segments: Annotated[
-        int | None, typer.Option(min=2, help="About how many superpixels (slic, grid).")
-    ] = None,
-    hide_color: Annotated[
-        str, typer.Option(metavar="mean|COLOR", help="What hidden superpixels are filled with.")
-    ] = "mean",
-    resize: Annotated[
-        Resize, typer.Option(help="How pictures get the model's size.")
-    ] = Resize.stretch,
-    image_size: Annotated[
-        int | None, typer.Option(min=8, help="Side in pixels, for models of any size [224].")
-    ] = None,
+    trials: TrialOptions,
+    how: PictureOptions,
 ) -> None:
     """Explain image classifications."""
-    from limecli.models.pictures import preprocessor
-
-    if preprocess is not None:
-        preprocessor(preprocess)  # a name that is not known should not cost a model's loading
-    wanted = Pictures(
-        dict(enumerate(images)), segmentation, num_segments, hide_color, resize.value, image_size
-    )
+    how.check()
     explain_and_report(
-        model, wanted, Options(common, model_options, lime, report, gates), preprocess
+        model,
+        how.pictures(dict(enumerate(images))),
+        Options(common, model_options, lime, report, gates, trials),
+        how.preprocess,
     )
 
 
@@ -177,35 +109,20 @@ def text(
     lime: LimeOptions,
     report: ReportOptions,
     gates: GateOptions,
+    trials: TrialOptions,
+    how: TextOptions,
     file: Annotated[str | None, typer.Option(metavar="FILE", help="Read the text here.")] = None,
     lines: Annotated[bool, typer.Option("--lines", help="Every line is a text.")] = False,
-    split_expression: Annotated[
-        str | None, typer.Option(metavar="REGEX", help="What lies between words [\\W+].")
-    ] = None,
-    char_level: Annotated[
-        bool, typer.Option("--char-level", help="Characters, not words.")
-    ] = False,
-    no_bow: Annotated[
-        bool, typer.Option("--no-bow", help="Each place of a word is a feature of its own.")
-    ] = False,
-    mask_string: Annotated[
-        str | None, typer.Option(help="Stands for hidden words; needs --no-bow [UNKWORDZ].")
-    ] = None,
 ) -> None:
     """Explain text classifications."""
     from limecli.inputs.text import line_instances, read_texts, text_instance
 
     if (words is None) == (file is None):
         raise UsageError("give one text: as an argument, with --file, or - for stdin")
-    if mask_string is not None and not no_bow:
-        raise UsageError("--mask-string needs --no-bow: a bag of words has its words removed")
-    if split_expression == "":
-        raise UsageError("--split-expression is empty", "--char-level explains characters")
-    if split_expression is not None and char_level:
-        raise UsageError("--split-expression and --char-level contradict each other")
+    how.check()
     if file is None and words is not None and words != "-":
         instances = line_instances(words, None) if lines else [text_instance(words, 0, None)]
     else:
         instances = read_texts(file or "-", lines)
-    wanted = Texts(tuple(instances), split_expression, char_level, not no_bow, mask_string)
-    explain_and_report(model, wanted, Options(common, model_options, lime, report, gates))
+    wanted = Texts(tuple(instances), **how.how())
+    explain_and_report(model, wanted, Options(common, model_options, lime, report, gates, trials))

@@ -253,20 +253,6 @@ class LimeOptions:
     flip_threshold: Annotated[
         float | None, typer.Option(help="What a flip moves the output of a regression across.")
     ] = None
-    tune: Annotated[
-        bool,
-        typer.Option("--tune", help="Try bins and kernel widths, take the best held-out fidelity."),
-    ] = False
-    sensitivity: Annotated[
-        bool,
-        typer.Option(
-            "--sensitivity", help="Which signs and ranks hold with other widths and backgrounds."
-        ),
-    ] = False
-    repeats: Annotated[
-        int | None,
-        typer.Option(min=2, max=100, help="Explain again with other seeds, and say what stays."),
-    ] = None
     seed: Annotated[
         int, typer.Option("-s", "--seed", min=0, max=2**32 - 1, help="Seed of every instance.")
     ] = 0
@@ -327,30 +313,40 @@ class LimeOptions:
 
 
 @dataclass
-class ReportOptions:
-    """Where the result goes."""
+class TrialOptions:
+    """What is tried out besides, of a few explanations."""
 
-    format: Annotated[
-        str | None, typer.Option("-f", "--format", help="Format on stdout: limecli formats.")
+    tune: Annotated[
+        bool,
+        typer.Option("--tune", help="Try bins and kernel widths, take the best held-out fidelity."),
+    ] = False
+    sensitivity: Annotated[
+        bool,
+        typer.Option(
+            "--sensitivity", help="Which signs and ranks hold with other widths and backgrounds."
+        ),
+    ] = False
+    repeats: Annotated[
+        int | None,
+        typer.Option(min=2, max=100, help="Explain again with other seeds, and say what stays."),
     ] = None
-    json: Annotated[bool, typer.Option("--json", help="Short for -f json.")] = False
+
+
+@dataclass
+class OutputOptions:
+    """Where the result goes, and which of the model's outputs it is about."""
+
     output: Annotated[
         list[str] | None,
         typer.Option(
             "-o",
             "--output",
             metavar="FILE|probability|margin|decision",
-            help="Write a file, format by suffix (.json .csv .png .txt), repeatable; or choose"
+            help="Write a file, format by its suffix (.json .csv .png .parquet; audits: .jsonl"
+            " .parquet .csv .html), repeatable; or choose"
             " which of the model's outputs is explained: probability, margin (the raw score of"
             " boosting and linear classifiers, log-odds as a rule) or decision"
             " (decision_function).",
-        ),
-    ] = None
-    save_neighborhood: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE.npz",
-            help="Save samples, weights and predictions; {id} in the name for several.",
         ),
     ] = None
 
@@ -366,3 +362,20 @@ class ReportOptions:
         if len(set(asked)) > 1:
             raise UsageError("--output names two of the model's outputs", "choose one")
         return asked[0] if asked else SCALES[0]
+
+
+@dataclass
+class ReportOptions(OutputOptions):
+    """The formats of a report, and what else is written."""
+
+    format: Annotated[
+        str | None, typer.Option("-f", "--format", help="Format on stdout: limecli formats.")
+    ] = None
+    json: Annotated[bool, typer.Option("--json", help="Short for -f json.")] = False
+    save_neighborhood: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.npz",
+            help="Save samples, weights and predictions; {id} in the name for several.",
+        ),
+    ] = None

@@ -14,8 +14,14 @@ from limecli.cli import variants
 from limecli.cli.destinations import destinations
 from limecli.cli.gates import GateOptions, check_background
 from limecli.cli.neighborhoods import neighborhood_files
-from limecli.cli.options import CommonOptions, LimeOptions, ModelOptions, ReportOptions
-from limecli.cli.run import Explained, Prepared, Run, Subject
+from limecli.cli.options import (
+    CommonOptions,
+    LimeOptions,
+    ModelOptions,
+    ReportOptions,
+    TrialOptions,
+)
+from limecli.cli.run import Prepared, Run, Subject
 from limecli.cli.settings import lime_settings, load_options
 from limecli.cli.variants import Tuned
 from limecli.errors import InputError, PredictError
@@ -38,6 +44,7 @@ class Options:
     lime: LimeOptions
     report: ReportOptions
     gates: GateOptions
+    trials: TrialOptions
     require_background: bool = False
 
 
@@ -56,7 +63,7 @@ def explain_and_report(
         check_background(prepared.background)
     requested = lime_settings(subject.kind, options.lime, run.predictor, prepared.own)
     tuned = Tuned(prepared, requested, ())
-    if options.lime.tune:
+    if options.trials.tune:
         tuned = variants.tuned(run, subject, prepared, requested)
         run.notes(variants.table_lines(tuned.table))
         prepared = tuned.prepared
@@ -64,11 +71,11 @@ def explain_and_report(
     keep = neighborhood_files(options.report.save_neighborhood, run, prepared, requested.engine)
     explained = run.explain(prepared, tuned.settings, keep)
     _fail_alone(explained.results)
-    if options.lime.repeats is not None:
+    if options.trials.repeats is not None:
         explained = variants.repeated(
-            run, prepared, explained, tuned.settings, options.lime.repeats
+            run, prepared, explained, tuned.settings, options.trials.repeats
         )
-    if options.lime.sensitivity:
+    if options.trials.sensitivity:
         explained = variants.sensitive(run, subject, prepared, explained, tuned.settings)
 
     from limecli.report.provenance import provenance
@@ -78,8 +85,8 @@ def explain_and_report(
     written = Report(
         provenance=provenance(command, started, time.monotonic() - clock),
         model=describe_model(run),
-        background=_background(prepared.background),
-        settings=_settings(explained, requested, run.predictor, extra),
+        background=describe_background(prepared.background),
+        settings=describe_settings(explained.settings, requested, run.predictor, extra),
         explanations=explained.results,
     )
     where.write(written, console)
@@ -116,7 +123,8 @@ def _listed(names: tuple[str, ...] | None) -> list[str] | None:
     return None if names is None else list(names)
 
 
-def _background(background: Background | None) -> dict[str, Any] | None:
+def describe_background(background: Background | None) -> dict[str, Any] | None:
+    """What a report says of the background."""
     if background is None:
         return None
     content = {key: getattr(background, key) for key in ("source", "path", "sha256", "rows")}
@@ -125,17 +133,15 @@ def _background(background: Background | None) -> dict[str, Any] | None:
     return content
 
 
-def _settings(
-    explained: Explained, requested: LimeSettings, predictor: Predictor, extra: Mapping[str, Any]
+def describe_settings(
+    used: LimeSettings, requested: LimeSettings, predictor: Predictor, extra: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What was used, without the options of other kinds, and what was asked for."""
     optional = {"num_features", "batch_size"}
     values = {
-        key: value
-        for key, value in asdict(explained.settings).items()
-        if value is not None or key in optional
+        key: value for key, value in asdict(used).items() if value is not None or key in optional
     }
-    values["labels"] = [predictor.class_names[i] for i in explained.settings.labels]
+    values["labels"] = [predictor.class_names[i] for i in used.labels]
     asked = asdict(requested)
     changed = {key: asked[key] for key in values if key in asked and asked[key] != values[key]}
     changed.pop("labels", None)

@@ -37,9 +37,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows asked for, encoded by a background."""
+    """The rows asked for, encoded by a background.
+
+    `known` is it as it was found, without the categories that only these rows have.
+    """
 
     table: Table
+    known: Background
     background: Background
     instances: tuple[Instance, ...]
     skipped: tuple[Skipped, ...]
@@ -59,12 +63,31 @@ class Rows:
         discretizer: str | None,
         from_model: bool = False,
     ) -> Rows:
-        """Read ROWS and find the background: file, sidecar, or the rows themselves.
+        """Read ROWS and find the background: file, sidecar, the model, or the rows themselves.
 
         Raises InputError for what does not fit the model, UsageError for options that do not fit
         the table.
         """
-        table = read_table(path)
+        return cls.of(
+            read_table(path), choice, predictor, background_path, id_column, target, categorical,
+            discretizer, from_model,
+        )  # fmt: skip
+
+    @classmethod
+    def of(
+        cls,
+        table: Table,
+        choice: str | None,
+        predictor: Predictor,
+        background_path: str | None,
+        id_column: str | None,
+        target: str | None,
+        categorical: tuple[str, ...],
+        discretizer: str | None,
+        from_model: bool = False,
+        own_rows: bool = True,
+    ) -> Rows:
+        """As `read`. The rows may be their own background where `own_rows`."""
         predictor = _called_as_in(predictor, table)
         if id_column is not None:
             require_column(table, id_column, "--id-column")
@@ -73,7 +96,7 @@ class Rows:
             id_column = "id"
         left_out = {name for name in (id_column, target) if name is not None}
         source = _BackgroundSource(
-            predictor, left_out, categorical, discretizer or "quartile", target
+            predictor, left_out, categorical, discretizer or "quartile", target, own_rows
         )
         background, notes, data = (
             source.inside(table) if from_model else source.find(background_path, table)
@@ -106,10 +129,11 @@ class Rows:
         if not instances:
             raise InputError(skipped[0].reason)
         notes.extend(encoder.notes.values())
+        known = background
         # With the categories that only these rows have: their codes must have a name.
         background = replace(background, columns=encoder.columns)
         real = None if data is None else real_rows(data, background.columns)
-        return cls(table, background, tuple(instances), tuple(skipped), tuple(notes), real)
+        return cls(table, known, background, tuple(instances), tuple(skipped), tuple(notes), real)
 
     def bound(self, predictor: Predictor) -> Predictor:
         """The predictor over matrices of codes."""
@@ -130,6 +154,7 @@ class _BackgroundSource:
     categorical: tuple[str, ...]
     discretizer: str
     target: str | None
+    own_rows: bool
 
     def find(self, path: str | None, rows: Table) -> tuple[Background, list[str], Table | None]:
         """The first background that exists, what to say about it, and real rows to judge by.
@@ -149,12 +174,12 @@ class _BackgroundSource:
         inside, notes, reason = self._recovered(rows)
         if inside is not None:
             return inside, notes, many
-        if len(rows) >= MIN_ROWS:
+        if self.own_rows and len(rows) >= MIN_ROWS:
             background = replace(self._from_data(rows), source="rows")
             return background, [f"background: the {len(rows)} rows of {rows.name}"], rows
+        few = f", and {rows.name} has fewer than {MIN_ROWS} rows" if self.own_rows else ""
         raise InputError(
-            "no background: LIME needs to know how the features are spread, but"
-            f" {reason}, and {rows.name} has fewer than {MIN_ROWS} rows",
+            f"no background: LIME needs to know how the features are spread, but {reason}{few}",
             "give --background TRAIN.csv, or put statistics beside the model: limecli background"
             f" TRAIN.csv -o {sidecar}",
         )
@@ -261,7 +286,7 @@ def probe(rows: Rows, predictor: Predictor) -> tuple[list[Instance], list[Skippe
             skipped[0].reason,
             "fill it in, put an imputer into the model, or give a category that the model knows",
         ) from None
-    _probe_missing(rows, bound, good[0])
+    probe_missing(rows, bound, good[0])
     return good, skipped
 
 
@@ -311,7 +336,8 @@ def _refused(instance: Instance, rows: Rows, error: PredictError) -> Skipped:
     return Skipped(instance.id, instance.index, f"{reason} ({error.message[:120]})", "input")
 
 
-def _probe_missing(rows: Rows, bound: Predictor, instance: Instance) -> None:
+def probe_missing(rows: Rows, bound: Predictor, instance: Instance) -> None:
+    """Raise InputError when the background has missing values that the model does not take."""
     gaps = [j for j, column in enumerate(rows.background.columns) if column.has_missing]
     for j in gaps:
         sample = instance.payload.copy()

@@ -82,7 +82,7 @@ class Run:
         started = time.monotonic()
         self.console, self.load = console, load
         self.predictor = load_model(model, load)
-        self._unbound = self.predictor
+        self.unbound = self.predictor
         self.spent = [0]  # evaluations by runs aside, which share the list
         self.notes(self.predictor.notes)
         sha256 = (self.predictor.sha256 or "none")[:12]
@@ -99,7 +99,7 @@ class Run:
     def aside(self) -> Run:
         """The same model before anything was bound to it, for a run that tells nothing."""
         found = copy(self)
-        found.console, found.predictor = Console(quiet=True), self._unbound
+        found.console, found.predictor = Console(quiet=True), self.unbound
         return found
 
     def read(self, subject: Subject) -> Prepared:

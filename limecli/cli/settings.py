@@ -11,7 +11,7 @@ from limecli.cli.options import (
     Engine,
     LimeOptions,
     ModelOptions,
-    ReportOptions,
+    OutputOptions,
     Sampler,
 )
 from limecli.errors import UsageError
@@ -30,7 +30,7 @@ def load_options(
     kind: Kind,
     model: ModelOptions,
     lime: LimeOptions,
-    report: ReportOptions,
+    output: OutputOptions,
     preprocess: str | None = None,
 ) -> LoadOptions:
     """What the user said about the model. Raises InputError for names that cannot be read."""
@@ -40,7 +40,7 @@ def load_options(
     return LoadOptions(
         kind=kind,
         task=None if model.task is None else model.task.value,
-        output=cast("Any", report.scale),
+        output=cast("Any", output.scale),
         activation=cast("Any", model.activation.value if model.activation else "none"),
         independent=model.activation is ActivationName.none,
         class_names=None if model.class_names is None else read_class_names(model.class_names),
@@ -53,16 +53,21 @@ def load_options(
 
 
 def lime_settings(
-    kind: Kind, lime: LimeOptions, predictor: Predictor, own: Mapping[str, Any]
+    kind: Kind,
+    lime: LimeOptions,
+    predictor: Predictor,
+    own: Mapping[str, Any],
+    num_samples: int | None = None,
 ) -> LimeSettings:
-    """LIME's settings for a run; `own` are those of the kind."""
+    """LIME's settings for a run; `own` are those of the kind, `num_samples` another default."""
     default_k = None if kind == "image" else 10
     limes = lime.engine is Engine.lime
     found = LimeSettings(
         kind=kind,
         engine=lime.engine.value,
         sampler="lime" if limes and lime.sampler is Sampler.auto else lime.sampler.value,
-        num_samples=lime.num_samples or min(_NUM_SAMPLES[kind], lime.max_samples or sys.maxsize),
+        num_samples=lime.num_samples
+        or min(num_samples or _NUM_SAMPLES[kind], lime.max_samples or sys.maxsize),
         num_features=lime.num_features or default_k,
         kernel_width=lime.width,
         distance_metric=lime.distance_metric.value if lime.distance_metric else _METRIC[kind],

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from limecli.cli.run import Prepared, Run
 from limecli.errors import InputError, UsageError
 from limecli.explainers.protected import protected_columns
-from limecli.types import Instance, Skipped
+from limecli.types import Background, Instance, Skipped
 
 if TYPE_CHECKING:
     from limecli.inputs.image import Frame, Resize
+    from limecli.types import IntArray
 
 
 @dataclass(frozen=True)
@@ -47,25 +48,35 @@ class Rows:
         run.notes(found.notes)
         instances, skipped = rows.probe(found, run.predictor)
         run.notes(rows.probe_integers(found, run.predictor, instances[0]))
-        names = found.background.feature_names
-        protected = protected_columns(names)
-        fixed = [*protected, *_columns(self.immutable, names, "--immutable")]
-        free = _columns(self.mutable, names, "--mutable")
-        both = set(free) & set(_columns(self.immutable, names, "--immutable"))
-        if both:
-            raise UsageError(f"--immutable and --mutable both name {min(both)}")
-        own = {
-            "discretizer": self.discretizer or found.background.discretizer,
-            "sample_around_instance": self.sample_around_instance or None,
-            "immutable": tuple(name for name in dict.fromkeys(fixed) if name not in free),
-        }
+        own, protected = self.own(found.background)
         extra = {"id_column": self.id_column, "target": self.target,
                  "categorical": list(self.categorical), "protected": list(protected)}  # fmt: skip
         bound = run.bind(found.bound(run.predictor), instances, self.target)
         return Prepared(bound, tuple(skipped), found.background, found.real, own, extra)
 
+    def own(self, background: Background) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """LIME's settings that only rows have, and which columns count as protected by their name.
 
-def _columns(asked: Sequence[str], names: Sequence[str], option: str) -> list[str]:
+        Raises UsageError for columns that are not there.
+        """
+        names = background.feature_names
+        protected = protected_columns(names)
+        fixed = [*protected, *columns_of(self.immutable, names, "--immutable")]
+        free = columns_of(self.mutable, names, "--mutable")
+        both = set(free) & set(columns_of(self.immutable, names, "--immutable"))
+        if both:
+            raise UsageError(f"--immutable and --mutable both name {min(both)}")
+        own = {
+            "discretizer": self.discretizer or background.discretizer,
+            "sample_around_instance": self.sample_around_instance or None,
+            "immutable": tuple(name for name in dict.fromkeys(fixed) if name not in free),
+        }
+        return own, protected
+
+
+def columns_of(
+    asked: Sequence[str], names: Sequence[str], option: str, where: str = "the model"
+) -> list[str]:
     """Column names, given one by one or with commas between. Raises UsageError for others."""
     from limecli.inputs.table import did_you_mean
 
@@ -75,7 +86,7 @@ def _columns(asked: Sequence[str], names: Sequence[str], option: str) -> list[st
     for name in found:
         if name not in names:
             raise UsageError(
-                f"{option} {name}: the model has no such column", did_you_mean(name, names)
+                f"{option} {name}: {where} has no such column", did_you_mean(name, names)
             )
     return found
 
@@ -94,12 +105,10 @@ class Pictures:
 
     def prepare(self, run: Run) -> Prepared:
         """See `Subject`. A picture that cannot be read is skipped, unless it is the only one."""
-        from limecli.explainers.segmentation import ALGORITHMS
-        from limecli.inputs.image import parse_color, read_image, read_segments
+        from limecli.inputs.image import read_image
 
-        frame = self._frame(run)
-        own_file = self.segmentation not in ALGORITHMS
-        segments = read_segments(self.segmentation, frame) if own_file else None
+        frame = self.frame(run)
+        segments = self.segments(frame)
         instances: list[Instance] = []
         skipped: list[Skipped] = []
         for i, path in self.paths.items():
@@ -115,6 +124,13 @@ class Pictures:
         if not instances:
             raise InputError(skipped[0].reason)
         bound = run.bind(run.predictor, instances)
+        own, extra = self.own(run, frame)
+        return Prepared(bound, tuple(skipped), own=own, extra=extra)
+
+    def own(self, run: Run, frame: Frame) -> tuple[dict[str, Any], dict[str, Any]]:
+        """LIME's settings that only pictures have, and what else a report records."""
+        from limecli.inputs.image import parse_color
+
         own = {
             "segmentation": self.segmentation,
             "num_segments": self.num_segments,
@@ -122,9 +138,19 @@ class Pictures:
         }
         extra = {"preprocess": run.predictor.preprocess, "resize": self.resize,
                  "image_size": [frame.height, frame.width]}  # fmt: skip
-        return Prepared(bound, tuple(skipped), own=own, extra=extra)
+        return own, extra
 
-    def _frame(self, run: Run) -> Frame:
+    def segments(self, frame: Frame) -> IntArray | None:
+        """The superpixels of a file, where one was given."""
+        from limecli.explainers.segmentation import ALGORITHMS
+        from limecli.inputs.image import read_segments
+
+        if self.segmentation in ALGORITHMS:
+            return None
+        return read_segments(self.segmentation, frame)
+
+    def frame(self, run: Run) -> Frame:
+        """The size that the model takes. Raises UsageError for one that it does not."""
         from limecli.inputs.image import DEFAULT_SIZE, Frame
 
         height, width, channels = cast("tuple[int | None, ...]", run.predictor.input_shape)
@@ -151,11 +177,13 @@ class Texts:
 
     def prepare(self, run: Run) -> Prepared:
         """See `Subject`."""
-        bound = run.bind(run.predictor, self.instances)
-        own: dict[str, Any] = {
+        return Prepared(run.bind(run.predictor, self.instances), own=self.own())
+
+    def own(self) -> dict[str, Any]:
+        """LIME's settings that only texts have."""
+        return {
             "split_expression": None if self.char_level else self.split_expression or r"\W+",
             "char_level": self.char_level,
             "bow": self.bow,
             "mask_string": self.mask_string,
         }
-        return Prepared(bound, own=own)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from limecli.cli.run import Prepared, Run
     from limecli.report.differences import Compared, Difference
     from limecli.report.reading import Recorded
-    from limecli.report.verdict import Verdict
+    from limecli.report.verdict import AuditVerdict, Verdict
     from limecli.types import Background, Instance, LimeSettings
 
 
@@ -60,7 +60,9 @@ def verify(
     report: Annotated[
         str,
         typer.Argument(
-            metavar="REPORT", help="JSON report of limecli; - for stdin.", show_default=False
+            metavar="REPORT",
+            help="JSON report of limecli, - for stdin; or an audit (JSONL).",
+            show_default=False,
         ),
     ],
     common: CommonOptions,
@@ -101,14 +103,37 @@ def verify(
             metavar="SECONDS", min=0.1, max=86400, help="How long a URL may take for one batch."
         ),
     ] = 30.0,
+    hashes_only: Annotated[
+        bool | None,
+        _typed_option(
+            None,
+            "Of an audit: check its lines, and files by their hashes; load nothing.",
+            "--hashes-only",
+        ),
+    ] = None,
+    last_hash: Annotated[
+        str | None, _typed_option("HEX", "Of an audit: the last hash, as it was kept.")
+    ] = None,
+    sample: Annotated[
+        str | None,
+        _typed_option("N|all", "Of an audit: how many decisions [100; 10 with --against lime]."),
+    ] = None,
+    seed: Annotated[int | None, _typed_option("N", "Of an audit: draws the sample [0].")] = None,
+    query: Annotated[
+        str | None, _typed_option("SQL", "Of an audit of a query: it again, with --database.")
+    ] = None,
+    database: Annotated[str | None, _typed_option("URL|FILE", "Where to ask --query.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as JSON.")] = False,
     output: Annotated[
         str | None,
         typer.Option("-o", "--output", metavar="FILE", help="Write the result as JSON here."),
     ] = None,
 ) -> None:
-    """Compute a report again from its model and inputs, and compare every number."""
+    """Compute a report, or a sample of an audit, again from its model and inputs, and compare every
+    number.
+    """
     from limecli.cli.replay import Given, Replay
+    from limecli.cli.verify_audit import Asked, is_audit, verdict_on_audit
     from limecli.report.reading import read_report
 
     console = common.console()
@@ -116,11 +141,29 @@ def verify(
         model, tuple(inputs or ()), background, preprocess, class_names, trusted.names,
         trusted.trust_pickle, timeout,
     )  # fmt: skip
+    engine = against.value if against else None
+    only = {"hashes-only": hashes_only, "last-hash": last_hash, "sample": sample, "seed": seed,
+            "query": query, "database": database}  # fmt: skip
+    if is_audit(report):
+        asked = Asked(engine, bool(hashes_only), last_hash, sample, seed or 0, query, database)
+        if output is not None:
+            check_writable(output)
+            check_not_read(output, [report, given.model, given.background, *given.inputs])
+        _finish(verdict_on_audit(report, given, asked, console), as_json, output, console)
+        return
+    for option, value in only.items():
+        if value is not None:
+            raise UsageError(f"--{option} is for audits, and {report} is none")
     replay = Replay(read_report(report), given)
     if output is not None:
         check_writable(output)
         check_not_read(output, [report, *_files_read(replay.report, given)])
-    verdict = _verdict(replay, against.value if against else None, console)
+    _finish(_verdict(replay, engine, console), as_json, output, console)
+
+
+def _finish(
+    verdict: Verdict | AuditVerdict, as_json: bool, output: str | None, console: Console
+) -> None:
     _tell_versions(verdict, console)
     _write(verdict, as_json, output, console)
     if not verdict.verified:
@@ -133,7 +176,9 @@ def _files_read(report: Recorded, given: Given) -> list[str | None]:
     return [*recorded, given.model, given.background, *given.inputs]
 
 
-def _write(verdict: Verdict, as_json: bool, output: str | None, console: Console) -> None:
+def _write(
+    verdict: Verdict | AuditVerdict, as_json: bool, output: str | None, console: Console
+) -> None:
     """The file, and stdout unless there is one; a short word on stderr in its place."""
     if output is not None:
         write_atomically(output, verdict.as_json().encode())
@@ -152,29 +197,31 @@ def _verdict(replay: Replay, against: str | None, console: Console) -> Verdict:
     settings = replay.settings(against)
     load, report = replay.load_options(), replay.report
     told = (report.path, replay.kind, settings.engine)
-    changed = _model_differences(replay, console)
+    changed = model_differences(replay, console)
     if not changed:
         run = Run(replay.model, console, load)
-        changed = _hash_difference("model", report.model["sha256"], run.predictor.sha256)
+        changed = hash_difference("model", report.model["sha256"], run.predictor.sha256)
         if _unguarded(replay):
             changed = ()
     if changed:
-        return Verdict(*told, changed, _not_compared(report), _other_versions(report.versions))
+        return Verdict(*told, changed, _not_compared(report), other_versions(report.versions))
     prepared = replay.prepare(run)
     settings = replace(settings, labels=replay.labels(run.predictor))
-    moved = _background_differences(report, prepared.background)
+    moved = background_differences(report, prepared.background)
     try:
-        compared, tolerance, allowed = _compared(replay, run, prepared, settings)
+        compared, tolerance, allowed = compare_all(
+            replay, run, prepared, settings, _same_name(replay)
+        )
     except UsageError as error:  # an option that nobody typed
         report.refuse(error.message)
-    found = (*_description_differences(report, run), *moved)
+    found = (*description_differences(report, run), *moved)
     left_out = () if allowed is not None else report.left_out
-    versions = _other_versions(report.versions)
+    versions = other_versions(report.versions)
     return Verdict(*told, found, compared, versions, tolerance, allowed, left_out)
 
 
-def _compared(
-    replay: Replay, run: Run, prepared: Prepared, settings: LimeSettings
+def compare_all(
+    replay: Replay, run: Run, prepared: Prepared, settings: LimeSettings, same_name: bool
 ) -> tuple[tuple[Compared, ...], float, float | None]:
     """Every explanation compared, the tolerance, and the standard errors that a weight may lie off
     where the report was not drawn as lime draws.
@@ -185,14 +232,14 @@ def _compared(
     tolerance = _tolerance(replay, run, prepared.instances, settings)
     if replay.within_intervals(settings.engine):
         results = lime_results(replay, run, prepared, settings.labels)
-        judged = partial(results.compared, same_name=_same_name(replay), tolerance=tolerance)
+        judged = partial(results.compared, same_name=same_name, tolerance=tolerance)
         return _each(replay, results.lime.keys(), judged), tolerance, results.allowed
     here = by_index(run.explain(prepared, settings), run.predictor.task)
     same_engine = settings.engine == replay.report.settings["engine"]
 
     def compared(item: Mapping[str, Any]) -> Compared:
         twin = here[item["index"]]
-        return compare(item, twin, same_engine, _same_name(replay), tolerance)
+        return compare(item, twin, same_engine, same_name, tolerance)
 
     return _each(replay, here.keys(), compared), tolerance, None
 
@@ -233,7 +280,8 @@ def _tolerance(
     return max(TOLERANCE, min(found, _COARSEST))
 
 
-def _description_differences(report: Recorded, run: Run) -> Iterator[Difference]:
+def description_differences(report: Recorded, run: Run) -> Iterator[Difference]:
+    """What the model says of itself that is not as recorded."""
     from limecli.cli.reporting import describe_model
     from limecli.report.differences import Difference
 
@@ -244,7 +292,7 @@ def _description_differences(report: Recorded, run: Run) -> Iterator[Difference]
             yield Difference(what, report.model[key], here[key])
 
 
-def _model_differences(replay: Replay, console: Console) -> tuple[Difference, ...]:
+def model_differences(replay: Replay, console: Console) -> tuple[Difference, ...]:
     """Whether the model's file or folder is another one, found before anything in it is opened."""
     from limecli.models.interface import ModelFile
 
@@ -254,7 +302,7 @@ def _model_differences(replay: Replay, console: Console) -> tuple[Difference, ..
     file = ModelFile(replay.model)
     if not (file.is_file or file.is_folder):
         return ()  # code that the user named: its hash is known once it is imported
-    return _hash_difference("model", replay.report.model["sha256"], file.sha256)
+    return hash_difference("model", replay.report.model["sha256"], file.sha256)
 
 
 def _unguarded(replay: Replay) -> bool:
@@ -262,13 +310,15 @@ def _unguarded(replay: Replay) -> bool:
     return replay.report.model["sha256"] is None and replay.given.model is not None
 
 
-def _hash_difference(what: str, recorded: str | None, here: str | None) -> tuple[Difference, ...]:
+def hash_difference(what: str, recorded: str | None, here: str | None) -> tuple[Difference, ...]:
+    """The difference of two hashes, if there is one."""
     from limecli.report.differences import Difference
 
     return () if recorded == here else (Difference(f"sha256 of the {what}", recorded, here),)
 
 
-def _background_differences(report: Recorded, here: Background | None) -> tuple[Difference, ...]:
+def background_differences(report: Recorded, here: Background | None) -> tuple[Difference, ...]:
+    """Whether the background is another one."""
     from limecli.report.differences import Difference
 
     recorded = report.background
@@ -276,7 +326,7 @@ def _background_differences(report: Recorded, here: Background | None) -> tuple[
         return ()
     if recorded["source"] == "model" and here.source != "model":
         return (Difference("source of the background", "the model itself", str(here.path)),)
-    found = [*_hash_difference("background", recorded["sha256"], here.sha256)]
+    found = [*hash_difference("background", recorded["sha256"], here.sha256)]
     if recorded["rows"] != here.rows:
         found.append(Difference("rows of the background", recorded["rows"], here.rows))
     return tuple(found)
@@ -288,7 +338,7 @@ def _not_compared(report: Recorded) -> tuple[Compared, ...]:
     return tuple(Compared(item["id"], item["index"], None) for item in report.explanations)
 
 
-def _other_versions(
+def other_versions(
     recorded: Mapping[str, str],
 ) -> dict[str, tuple[str | None, str | None]]:
     """Recorded packages whose version here is another."""
@@ -309,7 +359,7 @@ def _installed(name: str) -> str | None:
         return None
 
 
-def _tell_versions(verdict: Verdict, console: Console) -> None:
+def _tell_versions(verdict: Verdict | AuditVerdict, console: Console) -> None:
     if verdict.versions:
         each = ", ".join(
             f"{name} {recorded} ({here or 'not'} here)"

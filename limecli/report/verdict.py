@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from limecli.report.differences import TOLERANCE, Compared, Difference
@@ -12,6 +12,7 @@ from limecli.report.words import clean
 
 _SCHEMA_VERSION = 1
 _SHOWN = 80  # characters of a recorded value
+_KEPT = 1000  # decisions of an audit that are told one by one
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,7 @@ class Verdict:
         return "-" if item.deviation is None else _errors(item.deviation)
 
     def _name(self, item: Compared) -> str:
-        return f"{ {'tabular': 'row', 'image': 'picture'}.get(self.kind, 'text') } {item.id}"
-
-    def _within(self) -> str:
-        why = "" if self.tolerance == TOLERANCE else " (the model's own rounding)"
-        return f"tolerance {self.tolerance:.2g}{why}"
+        return f"{_kind(self.kind)} {item.id}"
 
     def _last_line(self) -> str:
         count = len(self.explanations)
@@ -126,7 +123,8 @@ class Verdict:
             what = " and ".join(item.what.removeprefix("sha256 of ") for item in self.differences)
             return f"not verified: {what} differ{'s' if len(self.differences) == 1 else ''}"
         if self.allowed is None:
-            return f"not verified: {wrong} of {count} differ by more than the {self._within()}"
+            within = _tolerance(self.tolerance)
+            return f"not verified: {wrong} of {count} differ by more than the {within}"
         return f"not verified: {wrong} of {count} differ; {self._deviations()}"
 
     def _good(self, again: int, count: int) -> str:
@@ -137,11 +135,187 @@ class Verdict:
             good = f"verified within the intervals: {again}{every} explanation{plural}"
             return f"{good}; {self._deviations()}"
         number = "" if self.largest is None else f"; largest difference {_number(self.largest)}"
-        return f"verified: {again}{every} explanation{plural}{number}, {self._within()}"
+        return f"verified: {again}{every} explanation{plural}{number}, {_tolerance(self.tolerance)}"
 
     def _deviations(self) -> str:
         largest = "none" if self.deviation is None else _errors(self.deviation)
         return f"largest deviation {largest}, {self.allowed or 0.0:.1f} allowed"
+
+
+@dataclass
+class Tally:
+    """What came of the decisions of an audit that were computed again, in flat memory.
+
+    `told` are the first of those that differ, could not be compared, or have notes.
+    """
+
+    verified: int = 0
+    skipped: int = 0  # of the verified ones: they were skipped again
+    differing: int = 0
+    undecided: int = 0
+    largest: float | None = None
+    deviation: float | None = None
+    told: list[Compared] = field(default_factory=list)
+
+    def add(self, item: Compared) -> None:
+        """Count one decision."""
+        self.verified += item.verified is True
+        self.skipped += item.verified is True and item.largest is None
+        self.differing += item.verified is False
+        self.undecided += item.verified is None
+        self.largest = _larger(self.largest, item.largest)
+        self.deviation = _larger(self.deviation, item.deviation)
+        if (item.verified is not True or item.notes) and len(self.told) < _KEPT:
+            self.told.append(item)
+
+    @property
+    def count(self) -> int:
+        """How many decisions were tried."""
+        return self.verified + self.differing + self.undecided
+
+
+def _larger(one: float | None, other: float | None) -> float | None:
+    return one if other is None else other if one is None else max(one, other)
+
+
+@dataclass(frozen=True)
+class AuditVerdict:
+    """What came of checking an audit. `faults` are sentences on its lines, the first of `wrong`.
+
+    `against` is None where nothing was to be computed again, `sampled` where it was not, for the
+    reason `not_again` if there is one. `kept` says that the last hash was given, and compared.
+    `checked` names the files whose hashes were compared,
+    `unchecked` says why others were not. The rest is as in `Verdict`.
+    """
+
+    report: str
+    kind: str
+    against: str | None
+    decisions: int
+    last_hash: str
+    faults: tuple[str, ...] = ()
+    wrong: int = 0
+    differences: tuple[Difference, ...] = ()
+    checked: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+    sampled: Tally | None = None
+    versions: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    tolerance: float = TOLERANCE
+    allowed: float | None = None
+    not_again: str = ""
+    kept: bool = False
+
+    @property
+    def verified(self) -> bool:
+        """Whether the chain holds and nothing differs."""
+        differing = 0 if self.sampled is None else self.sampled.differing
+        return not (self.wrong or self.differences or differing)
+
+    def as_json(self) -> str:
+        """The verdict for programs, in plain ASCII."""
+        found = self.sampled or Tally()
+        content = {
+            "schema_version": _SCHEMA_VERSION,
+            "report": self.report,
+            "decisions": self.decisions,
+            "last_hash": self.last_hash,
+            "last_hash_compared": self.kept,
+            "against": self.against,
+            "tolerance": self.tolerance,
+            "verified": self.verified,
+            "findings": list(self.faults),
+            "findings_count": self.wrong,
+            "files_checked": list(self.checked),
+            "files_not_checked": list(self.unchecked),
+            "sampled": found.count,
+            "sampled_verified": found.verified,
+            "sampled_skipped_again": found.skipped,
+            "sampled_differing": found.differing,
+            "sampled_not_compared": found.undecided,
+            "not_computed_again": self.not_again,
+            "largest_difference": found.largest,
+            "comparison": "equal numbers" if self.allowed is None else "within the intervals",
+            "largest_deviation": found.deviation,
+            "allowed_deviation": self.allowed,
+            "versions": {name: list(pair) for name, pair in self.versions.items()},
+            "differences": [asdict(item) for item in self.differences],
+            "explanations": [_as_dict(item) for item in found.told],
+        }
+        return json.dumps(content, allow_nan=False, indent=2) + "\n"
+
+    def lines(self) -> Iterator[str]:
+        """The verdict for a reader: what is wrong, a line each, then what was checked."""
+        yield f" {clean(self.report)}   audit of {self.decisions:,} decisions"
+        yield ""
+        for fault in self.faults:
+            yield f"  {clean(fault)}"
+        if self.wrong > len(self.faults):
+            yield f"  and {self.wrong - len(self.faults):,} more"
+        for difference in self.differences:
+            yield f"  {_sentence(difference)}"
+        if self.faults or self.differences:
+            yield ""
+        yield from self._told()
+        for reason in self.unchecked:
+            yield f"  not checked: {clean(reason)}"
+        if self.not_again:
+            yield f"  not computed again: {clean(self.not_again)}"
+        if not self.wrong:
+            kept = "as it was kept" if self.kept else "edits show only if it was kept (--last-hash)"
+            yield f"  the chain of all lines holds, up to the last hash: {kept}"
+        if self.checked:
+            yield f"  sha256 compared: {', '.join(self.checked)}"
+        yield f"  last hash {self.last_hash}"
+        yield f"  {self._last_line()}"
+
+    def _told(self) -> Iterator[str]:
+        told = [] if self.sampled is None else self.sampled.told
+        for item in told:
+            yield f"  {_kind(self.kind)} {clean(item.id)}  {_word(item)}"
+            for difference in item.differences:
+                yield f"    {_sentence(difference)}"
+            for note in item.notes:
+                yield f"    {clean(note)}"
+        if told:
+            yield ""
+
+    def _last_line(self) -> str:
+        if self.verified:
+            return f"verified: {self._again() or 'hashes only'}"
+        found = [f"{item.what} differs" for item in self.differences]
+        if self.wrong:
+            found.append(f"{self.wrong:,} finding{'' if self.wrong == 1 else 's'} in its lines")
+        again = self._again()
+        return f"not verified: {clean(', '.join(found))}{'; ' if found and again else ''}{again}"
+
+    def _again(self) -> str:
+        found = self.sampled
+        if found is None or not found.count:
+            return ""
+        if not found.verified and not found.differing:
+            return "nothing could be compared"
+        how = "computed again" if self.allowed is None else "compared within the intervals"
+        told = f"{found.count:,} decision{'' if found.count == 1 else 's'} {how}"
+        if found.differing:
+            told += f", {found.differing:,} differ"
+        if found.undecided:
+            told += f", {found.undecided:,} not compared"
+        if found.skipped:
+            told += f", {found.skipped:,} skipped again"
+        if self.allowed is not None:
+            largest = "none" if found.deviation is None else _errors(found.deviation)
+            return f"{told}; largest deviation {largest}, {self.allowed:.1f} allowed"
+        largest = "none" if found.largest is None else _number(found.largest)
+        return f"{told}; largest difference {largest}, {_tolerance(self.tolerance)}"
+
+
+def _kind(kind: str) -> str:
+    return {"tabular": "row", "image": "picture"}.get(kind, "text")
+
+
+def _tolerance(tolerance: float) -> str:
+    why = "" if tolerance == TOLERANCE else " (the model's own rounding)"
+    return f"tolerance {tolerance:.2g}{why}"
 
 
 def _as_dict(item: Compared) -> dict[str, Any]:

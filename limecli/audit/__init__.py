@@ -1,0 +1,1 @@
+"""Many instances: an audit, its record, and what can be made of it."""
