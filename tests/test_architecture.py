@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 import typer
 
-from limecli.cli import app
+from limecli.cli import app, commands_of
 from limecli.cli.options import Sampler
 from limecli.explainers.samplers import SAMPLERS
 from tests.conftest import ROOT
 
 HEAVY = ("sklearn", "lime", "pandas", "matplotlib", "skimage", "PIL", "scipy", "jinja2", "keras",
          "torch", "onnxruntime", "numpy", "joblib")  # fmt: skip
-GROUP = typer.main.get_command(app)
+COMMANDS = {" ".join(path): found for path, found in commands_of(typer.main.get_command(app))}
 PACKAGE = ROOT / "limecli"
 
 
@@ -98,18 +98,18 @@ def test_a_forest_is_explained_exactly_without_lime_itself(logistic):
     assert item["sampler"] == "exact"
 
 
-@pytest.mark.parametrize("name", sorted(GROUP.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_and_option_has_help(name):
-    command = GROUP.commands[name]
+    command = COMMANDS[name]
     assert command.help
     options = [param for param in command.params if param.opts[0].startswith("-")]
     assert len(options) >= 5
     assert [option.name for option in options if not option.help] == []
 
 
-@pytest.mark.parametrize("name", sorted(GROUP.commands))
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_shows_its_help(cli, name):
-    result = cli(name, "--help")
+    result = cli(*name.split(), "--help")
     assert result.code == 0
     assert result.stdout.startswith(f"Usage: limecli {name}")
 
@@ -199,5 +199,5 @@ def test_every_sampler_that_can_be_asked_for_is_one_of_some_kind():
     assert {name for names in SAMPLERS.values() for name in names} == {
         item.value for item in Sampler
     }
-    (option,) = (item for item in GROUP.commands["tabular"].params if item.name == "sampler")
+    (option,) = (item for item in COMMANDS["tabular"].params if item.name == "sampler")
     assert all(item.value in option.help for item in Sampler if item is not Sampler.auto)

@@ -250,10 +250,13 @@ def _short_folder() -> Iterator[str]:
     parent = tempfile.gettempdir()
     with tempfile.TemporaryDirectory(
         prefix="limecli-",
-        dir=parent if len(parent) < 24 else "/tmp",  # noqa: S108 - private by mkdtemp
+        dir=parent if len(parent) < 18 else "/tmp",  # noqa: S108 - private by mkdtemp
         ignore_cleanup_errors=True,
     ) as folder:
-        yield folder
+        yield f"{folder}/ray"  # Ray lets everybody write into the one it is given
+
+
+_FEWEST_ACTORS = 2  # with one, joblib would not ask Ray at all
 
 
 class OverRay(_Cluster):
@@ -269,7 +272,7 @@ class OverRay(_Cluster):
     ) -> None:
         _prepare_ray(own=scheduler is None)
         self._ray = _need("ray", "Ray")
-        super().__init__(work, shared, jobs, scheduler, note)
+        super().__init__(work, shared, max(jobs, _FEWEST_ACTORS), scheduler, note)
         exceptions = self._ray.exceptions
         self.lost = (
             exceptions.RayActorError,
@@ -288,6 +291,8 @@ class OverRay(_Cluster):
             self._shared = Shared(self._token, Versions.here(), from_ray, stored)
             self._data = b""
         cpus = int(self._ray.cluster_resources().get("CPU", 0))
+        if cpus < _FEWEST_ACTORS:
+            raise UsageError(f"the Ray cluster has {cpus} CPUs", "two are needed at least")
         self._backend, self.jobs = joblib_backend("ray", cpus)
         self._tell_size()
 

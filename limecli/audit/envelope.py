@@ -13,11 +13,11 @@ from limecli.report.jsonl import line_of
 from limecli.report.provenance import provenance
 
 _NOT_OURS = ("joblib",)  # a back end may have imported it, or not
-_PLACES = {"path", "name"}  # where something lies says nothing of what it is
+_PLACES = {"path", "name"}  # where a model or background lies says nothing of what it is
 _HINTS = {
     "model": "go on with the model that the audit began with",
     "background": "go on with the background that the audit began with",
-    "input": "give the input that the audit began with",
+    "input": "give the input that the audit began with, by the same name",
     "settings": "go on with the options that the audit began with",
     "provenance": "go on where those versions are installed",
 }
@@ -57,7 +57,7 @@ def check_same(recorded: Mapping[str, Any], now: Mapping[str, Any], path: str) -
     Raises ModelError, InputError, UsageError or ReportError, by what has changed.
     """
     for part, error in _ERRORS.items():
-        for key, before, here in _differences(recorded.get(part), now.get(part), ""):
+        for key, before, here in _differences(part, recorded.get(part), now.get(part), ""):
             what = f"{part} {key}".strip()
             raise error(
                 f"{path} cannot be gone on with: its {what} is {_shown(before)}, here it is"
@@ -66,12 +66,12 @@ def check_same(recorded: Mapping[str, Any], now: Mapping[str, Any], path: str) -
             )
 
 
-def _differences(before: Any, here: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
+def _differences(part: str, before: Any, here: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(before, Mapping) and isinstance(here, Mapping):
         for name in dict.fromkeys([*before, *here]):
-            if name not in _PLACES:
+            if name not in _PLACES or part == "input":  # records name the input
                 inner = f"{key}.{name}".strip(".")
-                yield from _differences(before.get(name), here.get(name), inner)
+                yield from _differences(part, before.get(name), here.get(name), inner)
     elif before != here:
         yield key, before, here
 

@@ -89,6 +89,11 @@ class Gates:
         object.__setattr__(self, "_conditions", tuple(_condition(text) for text in self.fail_on))
         most = None if self.max_skipped is None else _amount(self.max_skipped)
         object.__setattr__(self, "_most_skipped", most)
+        if not self.per_decision and any(item.name.endswith("below") for item in self._conditions):
+            raise UsageError(
+                "--fail-on below: nothing is demanded of single decisions",
+                "say what: --min-fidelity, --min-stability or --max-gap",
+            )
 
     @property
     def per_decision(self) -> bool:
@@ -191,7 +196,7 @@ def _condition(text: str) -> _Condition:
 def _amount(text: str) -> tuple[float, bool]:
     found = _AMOUNT.fullmatch(text)
     value = -1.0 if found is None else _finite(found[1], f"--max-skipped {text!r}")
-    if found is None or value < 0:
+    if found is None or value < 0 or (found[2] and value > 100):
         raise UsageError(
             f"--max-skipped {text!r} is neither a count nor a share",
             "say --max-skipped 10 or --max-skipped 1%",

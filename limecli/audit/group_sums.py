@@ -102,13 +102,15 @@ class Outcomes:
 class GroupWeights:
     """Mean signed weight of a column in each group, towards each label that is explained.
 
-    What a decision does not show weighs 0 in it. `unknown` decisions say nothing of such a label.
+    What a decision does not show weighs 0 in it; of a group where none shows it nothing is told.
+    `unknown` decisions say nothing of such a label.
     """
 
     def __init__(self, names: Mapping[int, str]) -> None:
         self._names = names
         self._slots: dict[int, int] = {}
         self._decisions: Counter[int] = Counter()
+        self._shown: Counter[int] = Counter()
         self._means = Averages()
         self.unknown = 0
 
@@ -133,6 +135,7 @@ class GroupWeights:
         ]
         if not kept:
             return
+        self._shown.update(key for key, _, _ in kept)
         keys = np.array([key for key, _, _ in kept], np.intp)
         self._means.reserve(len(self._slots) * MOST_GROUPS)
         self._means.add(keys, np.array([value for _, value, _ in kept]))
@@ -151,18 +154,19 @@ class GroupWeights:
         return self._slots[label] * MOST_GROUPS + group
 
     def content(self, order: Sequence[int], names: Sequence[str]) -> list[dict[str, Any]]:
-        """A line for each label and group (`order`; `names` by code) that has decisions."""
+        """A line for each label and group (`order`; `names` by code) of which some show it."""
         found = []
         for label in sorted(self._slots):
             for group in order:
                 key = self._slots[label] * MOST_GROUPS + group
                 n = self._decisions[key]
-                if n:
+                if n and self._shown[key]:
                     found.append({
                         "value": names[group],
                         "label": self._names[label],
                         "index": label,
                         "decisions": n,
+                        "shown": self._shown[key],
                         "mean": self._means.mean(key, n),
                         **self._means.interval(key, n),
                     })  # fmt: skip

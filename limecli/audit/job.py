@@ -13,7 +13,7 @@ from limecli.types import LimeSettings
 if TYPE_CHECKING:
     from limecli.types import FloatArray
 
-ROWS_A_BLOCK = 256
+ROWS_A_BLOCK = 512
 """Rows that are explained together, always from the same row on: so the bytes depend on nothing
 else, be it jobs, back ends, or where a run was stopped."""
 

@@ -26,6 +26,7 @@ class Sink(Protocol):
     """Takes the lines of an audit in their order."""
 
     chain: Chain
+    path: str
 
     def write(self, lines: Sequence[bytes]) -> list[bytes]:
         """Bind decisions to the ones before them and keep them; returns them as they were kept."""
@@ -42,6 +43,8 @@ class Sink(Protocol):
 
 class Stream:
     """A pipe, a device, or standard output: nothing to go on with later."""
+
+    path = "the output"
 
     def __init__(self, file: BinaryIO, envelope: bytes) -> None:
         self._file, self.chain = file, Chain(envelope)
@@ -71,7 +74,8 @@ class Journal:
     """A file that a stopped run goes on with.
 
     Opening it takes a lock that ends with the process. `recorded()` gives what an earlier run left,
-    once, and must come to its end before anything is written. Raises ReportError when another run
+    once, and must come to its end before anything is written; `written` counts the decisions since.
+    Raises ReportError when another run
     has it, or when it cannot be read or written.
     """
 
@@ -80,7 +84,18 @@ class Journal:
         self._file = _locked(path)
         self._synced = time.monotonic()
         self._left: AuditFile | None = None
-        self.chain = Chain(b"")
+        self.chain, self.written = Chain(b""), 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever written."""
+        return os.fstat(self._file.fileno()).st_size == 0
+
+    def take(self, path: str) -> None:
+        """Begin with what another file holds: an audit whose tail was cut off."""
+        with Path(path).open("rb") as file:
+            while part := file.read(1 << 20):
+                self._put(part)
 
     def envelope(self) -> AuditFile | None:
         """What an earlier run left; None for a file without one whole line."""
@@ -119,6 +134,7 @@ class Journal:
         """See `Sink`."""
         linked = [self.chain.linked(line) for line in lines]
         self._put(b"".join(line + b"\n" for line in linked))
+        self.written += len(linked)
         if time.monotonic() - self._synced > _SYNCED_EVERY_S:
             self._sync()
         return linked
@@ -140,8 +156,10 @@ class Journal:
         _sync_folder(path)
 
     def close(self) -> None:
-        """Let go of the file, which stays where it is."""
+        """Let go of the file, which stays where it is if anything is in it."""
         with contextlib.suppress(OSError):
+            if self.is_empty:
+                Path(self.path).unlink()
             self._file.close()
 
     def _put(self, data: bytes) -> None:

@@ -13,8 +13,9 @@ from limecli.inputs.files import read_input
 from limecli.inputs.image import Frame, read_image
 from limecli.inputs.line_stream import TextLine
 from limecli.inputs.picture_stream import PictureFile
+from limecli.inputs.row_encoder import RowEncoder
 from limecli.inputs.row_stream import ABSENT, BadCell, BadRow
-from limecli.inputs.table import RowEncoder, Table
+from limecli.inputs.table import Table
 from limecli.inputs.text import text_instance
 from limecli.types import Background, Column, Instance, Kind, Predictor, Skipped
 
@@ -144,8 +145,9 @@ class Rows:
                 if cell is ABSENT and name in needed and name not in gaps:
                     fault = fault or f"{where} lacks the column {name!r}"
                 if isinstance(cell, BadCell) and name in needed:
-                    reason = _NO_VALUE if name in self.masked else cell.reason
-                    fault = fault or f"{where}, column {name!r}: {reason}"
+                    told = f"{where}: {cell.reason}"
+                    hidden = f"{where}, column {name!r}: {_NO_VALUE}"
+                    fault = fault or (hidden if name in self.masked else told)
                 found.append(None if cell is ABSENT or isinstance(cell, BadCell) else cell)
             if fault:
                 skipped.append(Skipped(str(index), index, fault))
@@ -156,7 +158,8 @@ class Rows:
     def _id(self, table: Table, i: int, index: int) -> str:
         if self.id_column is None or self.id_column in self.masked:
             return str(index)
-        return str(table.cells[self.id_column][i])
+        value = table.cells[self.id_column][i]
+        return str(index) if value is None else str(value)
 
     def _discreet(self, item: Skipped) -> Skipped:
         """Without the value of a masked column, which the reason may tell."""

@@ -12,7 +12,7 @@ _NAMED = r"(?:columns?|feature|class|label) "
 _QUOTED = re.compile(
     rf"({_NAMED})?(?<!\w)('(?:[^'\\]|\\.)*(?:'|$)|\"(?:[^\"\\]|\\.)*(?:\"|$))", re.DOTALL
 )
-_NUMBER = re.compile(r"(?<![\w'\"])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w'\"])")
+_NUMBER = re.compile(r"(?<![\w'\"-])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w'\"])")
 _HELD = 1000  # reasons told apart
 _SHOWN = 20
 _LONGEST = 300  # characters of a reason
@@ -33,9 +33,13 @@ def normalised(reason: str) -> str:
 
 
 class Reasons:
-    """Counts of skipped decisions by kind and reason, each with the index of the first."""
+    """Counts of skipped decisions by kind and reason, each with the index of the first.
 
-    def __init__(self) -> None:
+    `name` is what the input is called: reasons begin with it, and the row's number.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._where = re.compile(rf"{re.escape(name)}, (?:row|line) \d+[,:]? ?")
         self._kinds: dict[str, list[int]] = {}
         self._reasons: dict[str, list[int]] = {}
 
@@ -43,7 +47,7 @@ class Reasons:
         """Take a record with status "skipped"."""
         index = record["index"]
         _count(self._kinds, record.get("kind", "input"), index)
-        reason = normalised(record["reason"])
+        reason = normalised(self._where.sub("", record["reason"], count=1))
         if reason not in self._reasons and len(self._reasons) >= _HELD:
             reason = OTHER
         _count(self._reasons, reason, index)

@@ -52,13 +52,17 @@ def _mask(content: dict[str, Any], masked: frozenset[str]) -> None:
         if content["kind"] == "predict":
             content["reason"] = _REFUSED
         return
-    if "text" in masked:
-        content["input"].pop("text", None)
+    words = content["input"].pop("text", None) is not None
     for label in content["labels"]:
         for part in label["attributions"]:
-            if part["feature"] in masked:
+            if words:
+                part.pop("positions", None)
+                part.update(feature=f"word {part['index']}", value=None, masked=True)
+            elif part["feature"] in masked:
                 part.update(value=None, condition=None, masked=True)
         for flip in label["flips"] or ():
             for change in flip["changes"]:
-                if change["feature"] in masked:
+                if words:
+                    change.update({"feature": f"word {change['index']}"})
+                if words or change["feature"] in masked:
                     change.update({"from": None, "to": None})

@@ -22,7 +22,7 @@ from limecli.report.comparison import compare
 from limecli.report.differences import Compared, Difference, scale_of
 from limecli.report.json import SCHEMA_VERSION
 from limecli.report.jsonl import END, AuditFile, Chain
-from limecli.report.reading import Recorded, _fault, _parsed
+from limecli.report.reading import Recorded, fault_in, parsed
 
 Record = Mapping[str, Any]
 MOST_FAULTS = 100  # that are told one by one
@@ -44,7 +44,8 @@ class Decision:
 
 
 class Checked:
-    """Reads an audit to its end and collects every line that is not what its neighbors say.
+    """Reads an audit to its end and collects every line that is not what its neighbors say. It
+    closes the one given, which would stop at the first such line.
 
     Once `decisions` is exhausted: `faults` are sentences (the first MOST_FAULTS of `wrong`),
     `count` the decisions, `last_hash` that of the last one, `finished` whether there is an end.
@@ -55,6 +56,7 @@ class Checked:
         self.wrong = self.count = 0
         self.finished = False
         self.first: Decision | None = None  # that was explained
+        audit.close()
         self._path = audit.path
         self._every = audit.envelope["settings"].get("kind") != "text"  # blank lines have no record
         self._chain = Chain(audit.envelope_line)
@@ -149,11 +151,11 @@ def _content(line: bytes) -> Record | None:
 
 def recorded_envelope(audit: AuditFile) -> Recorded:
     """The first line as a report without explanations. Raises ReportError for what is none."""
-    content = _parsed(audit.envelope_line, audit.path)
+    content = parsed(audit.envelope_line, audit.path)
     told = content.get("provenance")
     if isinstance(told, dict):  # an audit holds nothing that differs from run to run
         content["provenance"] = {"command": [], "created": "", "wall_s": 0, **told}
-    fault = _fault({**content, "explanations": []})
+    fault = fault_in({**content, "explanations": []})
     read = content.get("input")
     if fault is None and not (
         isinstance(read, dict) and all(isinstance(read.get(key), str) for key in ("path", "format"))
@@ -170,7 +172,7 @@ def recorded_envelope(audit: AuditFile) -> Recorded:
 def with_records(report: Recorded, records: Iterable[Record]) -> Recorded:
     """The same with explanations. Raises ReportError for those that limecli never writes."""
     found = replace(report, explanations=tuple(records))
-    fault = _fault({
+    fault = fault_in({
         "schema_version": SCHEMA_VERSION,
         "provenance": {"limecli": "", "versions": {}, "command": [], "created": "", "wall_s": 0},
         "model": report.model, "background": report.background, "settings": report.settings,
@@ -205,7 +207,7 @@ def at(path: str, decisions: Iterable[Decision]) -> Iterator[tuple[Decision, Rec
         for one in decisions:
             file.seek(one.offset)
             try:
-                content = _parsed(file.readline(_LONGEST), path)
+                content = parsed(file.readline(_LONGEST), path)
             except ReportError:
                 content = None
             yield one, content if isinstance(content, dict) else None
@@ -248,15 +250,20 @@ def explained_again(
 @dataclass(frozen=True)
 class Beside:
     """How records are compared. `names` are what the input is called, in the audit and here; None
-    where reasons cannot be compared. `whole` says that both have the same keys.
+    where reasons cannot be compared. `whole` says that both have the same keys, `all_known` that
+    what was skipped can be found again.
     """
 
     names: tuple[str, str] | None
     same_name: bool
     whole: bool
+    all_known: bool = True
 
     def compared(self, one: Decision, record: Record | None, here: Record | None) -> Compared:
         """Every number of a record."""
+        if here is None and one.skipped and not self.all_known:
+            reason = "the audit does not say where what it skipped lay: --input FILE"
+            return Compared(one.id, one.index, None, reason=reason)
         if here is None:
             return not_there(one)
         try:

@@ -65,12 +65,12 @@ def run_audit(
     blocks = _blocks(entries, size)
     cut: list[AuditLine] = []
     if isinstance(sink, Journal):
-        blocks, cut = _after(job, blocks, sink, told, counts)
+        blocks, cut = _after(job, blocks, sink, told, counts, strict)
         if sink.finished:
             _check_over(blocks, sink)
             return counts
     for done in in_order(explain_block, job, blocks, how, told.note):
-        lines = _uncut(done, cut)
+        lines = _uncut(done, cut, sink.path)
         cut = []
         told.notes(done.notes)
         _write(lines, sink, told, counts, strict)
@@ -93,12 +93,21 @@ def _write(lines: Sequence[bytes], sink: Sink, told: Told, counts: Counts, stric
     counts.decisions += len(lines)
     told.progress(len(lines))
     if strict and bad is not None:
-        kind = PredictError if bad["kind"] == "predict" else InputError
-        raise kind(f"--strict: {bad['reason']}", "without --strict it would be recorded as skipped")
+        raise _refused(bad)
+
+
+def _refused(bad: Mapping[str, Any]) -> InputError | PredictError:
+    kind = PredictError if bad["kind"] == "predict" else InputError
+    return kind(f"--strict: {bad['reason']}", "without --strict it is recorded as skipped")
 
 
 def _after(
-    job: Job, blocks: Iterator[Block], journal: Journal, told: Told, counts: Counts
+    job: Job,
+    blocks: Iterator[Block],
+    journal: Journal,
+    told: Told,
+    counts: Counts,
+    strict: bool,
 ) -> tuple[Iterator[Block], list[AuditLine]]:
     """The blocks that an earlier run did not finish, and what it wrote of the first of them.
 
@@ -110,6 +119,8 @@ def _after(
         _check_same(job, block, lines, journal)
         for line in lines:
             told.record(line.content)
+            if strict and line.content["status"] == "skipped":
+                raise _refused(line.content)
         counts.decisions += len(lines)
         counts.resumed += len(lines)
         told.progress(len(lines))
@@ -142,12 +153,13 @@ def _check_same(job: Job, block: Block, lines: Sequence[AuditLine], journal: Jou
             )
 
 
-def _uncut(done: Done, cut: Sequence[AuditLine]) -> tuple[bytes, ...]:
+def _uncut(done: Done, cut: Sequence[AuditLine], path: str) -> tuple[bytes, ...]:
     """Lines of a block without those that are written already, which must be the same."""
     for line, old in zip(done.lines, cut, strict=False):
         if not old.line.startswith(line[:-1] + b',"previous":"'):
             raise ReportError(
-                f"line {old.number} would be another one today: the audit cannot go on",
+                f"{path}, line {old.number} was edited, or would be another one here: the audit"
+                " cannot go on",
                 _OTHER_NUMBERS,
             )
     return done.lines[len(cut) :]

@@ -5,9 +5,12 @@ A run, a resumed run, and a finished file that is read again give the same summa
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from limecli.audit.features import FeatureTable
 from limecli.audit.gates import Gates
@@ -25,7 +28,8 @@ class Summary:
     """Folds records into what is said of all decisions. `content()` has these keys:
 
     schema_version, kind, model {name, sha256, task}, input;
-    counts {decisions, explained, skipped, below}: `below` miss the gates' thresholds;
+    counts {decisions, explained, skipped, below, repeated_ids}: `below` miss the gates'
+    thresholds, `repeated_ids` are decisions whose id another one before them has;
     skipped {by_kind: [{kind, count, first}], by_reason: [{reason, count, first}]}: `first` is an
     index, reasons lack numbers and quoted values, those after the twentieth are "other";
     classes [{label, index, decisions, share}]: what the model predicts; [] of a regression;
@@ -42,7 +46,7 @@ class Summary:
     protected: see `Groups`; gates: what was demanded; notes: sentences to show; run: what the
     driver measured, or null.
 
-    Memory: 16 bytes a decision (20 of a regression), and what the number of features asks for.
+    Memory: 16 to 28 bytes a decision, and what the number of features asks for.
     """
 
     def __init__(self, envelope: Mapping[str, Any], gates: Gates) -> None:
@@ -53,15 +57,21 @@ class Summary:
         several = 1 < (model.get("n_classes") or 0) <= _MOST_LABELS
         self._features = FeatureTable(self._kind == "text", several and not self._regression)
         self._groups = Groups(envelope)
-        self._reasons = Reasons()
+        self._reasons = Reasons((envelope.get("input") or {}).get("path") or "")
         self._counts: Counter[str] = Counter()
         self._classes: Counter[tuple[int, str]] = Counter()
         self._words: Counter[str] = Counter()
+        hidden = self._kind == "text" and "text" in (settings.get("mask") or ())
+        self._has_features = self._kind != "image" and not hidden
+        self._named = settings.get("id_column") is not None or self._kind == "image"
+        self._ids = array("q")
         self._output, self._gap = Spread(), Spread()
         self._fidelity, self._rows, self._stability = Spread(), Spread(), Spread()
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take the next record, explained or skipped."""
+        if self._named:
+            self._ids.append(hash(record["id"]))
         if record["status"] != "ok":
             self._counts["skipped"] += 1
             self._reasons.add(record)
@@ -79,7 +89,7 @@ class Summary:
         self._rows.add(label["fidelity_rows"])
         self._stability.add(label["stability"])
         self._gap.add(abs(label["local_prediction"] - label["model_prediction"]))
-        if self._kind != "image":
+        if self._has_features:
             self._features.add(label)
         self._groups.add(record)
 
@@ -103,6 +113,7 @@ class Summary:
                 "explained": explained,
                 "skipped": self._counts["skipped"],
                 "below": self._counts["below"],
+                "repeated_ids": len(self._ids) - len(np.unique(np.frombuffer(self._ids, "q"))),
             },
             "skipped": self._reasons.content(),
             "classes": self._class_rows(explained),

@@ -40,6 +40,8 @@ def _counts(content: Mapping[str, Any]) -> list[str]:
     gates = content["gates"]
     if any(gates[name] is not None for name in ("min_fidelity", "min_stability", "max_gap")):
         facts.append(f"{counts['below']:,} below the gates")
+    if counts["repeated_ids"]:
+        facts.append(f"{counts['repeated_ids']:,} have an id that stands before them, too")
     lines = [f"{counts['decisions']:,} decisions: {', '.join(facts)}"]
     speed = []
     if run.get("wall_s") is not None:
@@ -143,8 +145,10 @@ def _column(column: Mapping[str, Any]) -> Iterable[str]:
     weights = [row for row in column["weights"] if row["label"] == label] or column["weights"]
     if weights:
         largest = max(abs(row["mean"]) for row in weights)
-        told = [f"{_short(row['value'])} {_signed(row, largest)}" for row in weights]
+        told = [f"{_short(row['value'])} {_signed(row, largest)}{_shown(row)}" for row in weights]
         yield _joined(f"  mean weight for {_short(weights[0]['label'])}:", told)
+    elif top is not None:
+        yield "  no mean weight: no decision shows it among its features (-k shows more)"
     stand_ins = [
         f"{_short(row['feature'])} {row['association']:.2f}"
         + ("" if row["low"] is None else f" ({row['low']:.2f}-{row['high']:.2f})")
@@ -152,6 +156,13 @@ def _column(column: Mapping[str, Any]) -> Iterable[str]:
     ]
     if stand_ins:
         yield _joined("  stand-ins (Cramér's V):", stand_ins)
+
+
+def _shown(row: Mapping[str, Any]) -> str:
+    """In how many decisions a column is among the features; elsewhere it counts as 0."""
+    if row["shown"] == row["decisions"]:
+        return ""
+    return f" in {row['shown'] / row['decisions']:.0%}, else 0"
 
 
 def _label(column: Mapping[str, Any]) -> str | None:

@@ -79,7 +79,13 @@ _PROTECTED = _object(
     top_reason=_STRING_OR_NULL,
     weights=_array(
         _object(
-            value=_STRING, label=_STRING, index=_COUNT, decisions=_COUNT, mean=_NUMBER, **_MEASURED
+            value=_STRING,
+            label=_STRING,
+            index=_COUNT,
+            decisions=_COUNT,
+            shown=_COUNT,
+            mean=_NUMBER,
+            **_MEASURED,
         )
     ),
     weights_unknown=_COUNT,
@@ -111,7 +117,9 @@ SUMMARY_SCHEMA: dict[str, Any] = {
             task={"enum": ["classification", "regression"]},
         ),
         input={"type": ["object", "null"]},
-        counts=_object(decisions=_COUNT, explained=_COUNT, skipped=_COUNT, below=_COUNT),
+        counts=_object(
+            decisions=_COUNT, explained=_COUNT, skipped=_COUNT, below=_COUNT, repeated_ids=_COUNT
+        ),
         skipped=_object(
             by_kind=_array(_object(kind=_STRING, count=_COUNT, first=_COUNT)),
             by_reason=_array(_object(reason=_STRING, count=_COUNT, first=_COUNT)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -49,6 +50,8 @@ def explain_block(job: Job, block: Block) -> Done:
     if worker is None or worker.job.token != job.token:
         predictor = _opened.get(job.token) or _loaded(job)
         worker = _here.worker = Worker(job, predictor)
+        gc.collect()
+        gc.freeze()  # the model and its tables stay: nobody need look at them again and again
     done: Done = worker.done(block)
     return done
 

@@ -64,17 +64,17 @@ def _apply_config(group: TyperGroup, ctx: Any) -> None:
     # Never an argument: MODEL may be code that runs.
     options = {
         path: {str(p.name): p for p in command.params if p.opts[0].startswith("-")}
-        for path, command in _commands(group)
+        for path, command in commands_of(group)
     }
     _take(_config(), (), options, defaults)
     ctx.default_map = defaults
 
 
-def _commands(group: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def commands_of(group: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every command by its words, those of groups too."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
-            yield from _commands(command, (*above, name))
+            yield from commands_of(command, (*above, name))
         else:
             yield (*above, name), command
 

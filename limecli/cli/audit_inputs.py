@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from limecli.cli.run import Run
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray
 
 _HEAD = 1000  # entries that are looked at before anything is explained
-_TRIED = 20  # of them the model is tried on, at most
 
 
 @dataclass
@@ -77,6 +77,7 @@ class AuditedRows:
     def open(self, run: Run, masked: Sequence[str]) -> Opened:
         """See `Source`."""
         from limecli.audit import readers
+        from limecli.audit.job import ROWS_A_BLOCK
         from limecli.cli import rows
         from limecli.inputs.real_rows import real_rows
         from limecli.inputs.row_stream import hash_file
@@ -100,7 +101,7 @@ class AuditedRows:
         wanted = self.rows
         found = rows.Rows.of(
             table, "all", run.predictor, wanted.background, wanted.id_column, wanted.target,
-            wanted.categorical, wanted.discretizer, own_rows=False,
+            wanted.categorical, wanted.discretizer, head=True,
         )  # fmt: skip
         if wanted.id_column is not None:
             require_column(table, wanted.id_column, "--id-column")
@@ -119,8 +120,11 @@ class AuditedRows:
         return Opened(
             reader,
             chain(head, entries),
-            tuple(known[:256]) or (first,),
-            _described(stream.name, stream.format, at_first, query=self.query),
+            tuple(known[:ROWS_A_BLOCK]) or (first,),
+            _described(
+                stream.name, stream.format, at_first, query=self.query,
+                head_sha256=None if at_first else _hash_of(head, stream.columns, hidden),
+            ),
             lambda: at_first is not None and stream.sha256 not in (None, at_first),
             own,
             {
@@ -152,16 +156,28 @@ def _table(stream: RowStream, head: Sequence[tuple[int, Any]]) -> Any:
         if not isinstance(cells, BadRow)
     ]
     if not good:
-        raise InputError(f"{stream.name}, row {head[0][0]}: {head[0][1].reason}")
+        raise InputError(
+            f"{stream.name}, row {head[0][0]}: {head[0][1].reason}; nor can any of the first"
+            f" {len(head):,} rows be read"
+        )
     return Table.of_cells(stream.name, stream.columns, good, stream.untyped)
 
 
+def _hash_of(head: Sequence[tuple[int, Any]], columns: Sequence[str], hidden: Sequence[str]) -> str:
+    """Of rows that all records rest on (`Opened.real`), where the whole input has no hash."""
+    shown = [name not in hidden for name in columns]
+    rows = [
+        list(compress(cells, shown)) if isinstance(cells, tuple) else cells for _, cells in head
+    ]
+    return hashlib.sha256(repr(rows).encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def _taken(predict_fn: Callable[[Any], Any], instances: Sequence[Instance]) -> Instance:
-    """The first instance that the model takes. Raises what it says of the very first."""
+    """The first instance that the model takes. Raises what it says of the first of all."""
     import numpy as np
 
     failed: LimecliError | None = None
-    for item in instances[:_TRIED]:
+    for item in instances:
         try:
             predict_fn(np.stack([item.payload]))
         except PredictError as error:

@@ -37,8 +37,11 @@ class AuditOptions(OutputOptions):
         bool, typer.Option("--strict", help="Stop at the first that cannot be explained.")
     ] = False
     jobs: Annotated[
-        int, typer.Option("-j", "--jobs", min=-1, help="Workers; -1 for one a core.")
-    ] = 1
+        int | None,
+        typer.Option(
+            "-j", "--jobs", min=-1, help="Workers; -1 for one a core [1; with --backend -1]."
+        ),
+    ] = None
     backend: Annotated[
         Backend | None, typer.Option(help="Who runs the workers [loky, if there are several].")
     ] = None
@@ -80,4 +83,5 @@ class AuditOptions(OutputOptions):
         from limecli.audit.backends import Parallelism
 
         backend = None if self.backend is None else self.backend.value
-        return Parallelism(self.jobs, backend, self.scheduler)
+        jobs = self.jobs or (1 if backend is None else -1)
+        return Parallelism(jobs, backend, self.scheduler)

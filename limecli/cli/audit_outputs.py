@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,14 +65,11 @@ class Outputs:
 
             check_parquet()
         main = next(iter([*lines, *tables, *pages]), None)
+        if main is not None and not is_stream(main):
+            main = os.path.realpath(main)  # a link stays one
         if options.resume and (main is None or is_stream(main)):
             raise UsageError("--resume needs a file to go on with: -o FILE.jsonl")
         return cls(main, tuple(tables), (*pages, *(options.summary or ())))
-
-    @property
-    def kept(self) -> bool:
-        """Whether what a stopped run wrote stays."""
-        return self.main is not None and not is_stream(self.main)
 
     def sink(self, envelope: Mapping[str, Any], resume: bool, console: Console) -> Sink:
         """What takes the lines; the first is written, or was. Raises UsageError for a file that a
@@ -87,7 +84,7 @@ class Outputs:
             return Stream(Path(self.main).open("wb", buffering=0), line_of(envelope))
         journal = _opened(self.main, resume)
         try:
-            _begin(journal, envelope, resume, console)
+            _begin(journal, self.main, envelope, resume, console)
         except BaseException:
             journal.close()
             raise
@@ -121,20 +118,16 @@ def is_stream(path: str) -> bool:
 
 
 def _opened(path: str, resume: bool) -> Journal:
-    """The journal of a file; with `resume` the file itself if it is finished, else what is there of
-    it, should its tail have been cut off.
-    """
+    """The journal of a file; with `resume` the file itself if it is finished."""
     from limecli.audit.journal import SUFFIX, Journal
 
     partial = path + SUFFIX
-    there = resume and suffix(path) == LINES and Path(path).is_file()
-    if there and not Path(partial).exists():
-        if _is_finished(path):
-            return Journal(path)
-        journal = Journal(partial)
-        shutil.copyfile(path, partial)
-        return journal
-    return Journal(partial)
+    there = _is_there(path, resume) and not Path(partial).exists()
+    return Journal(path if there and _is_finished(path) else partial)
+
+
+def _is_there(path: str, resume: bool) -> bool:
+    return resume and suffix(path) == LINES and Path(path).is_file()
 
 
 def _is_finished(path: str) -> bool:
@@ -146,15 +139,25 @@ def _is_finished(path: str) -> bool:
     return any(x.startswith(b'{"status":"end"') and x.endswith(b"\n") for x in last)
 
 
-def _begin(journal: Journal, envelope: Mapping[str, Any], resume: bool, console: Console) -> None:
+def _begin(
+    journal: Journal, path: str, envelope: Mapping[str, Any], resume: bool, console: Console
+) -> None:
     from limecli.audit.envelope import check_same
-    from limecli.report.jsonl import line_of
+    from limecli.report.jsonl import AuditFile, line_of
 
+    if journal.is_empty and _is_there(path, resume):  # its tail was cut off
+        with closing(AuditFile(path)) as cut:
+            check_same(cut.envelope, envelope, path)
+        journal.take(path)
     left = journal.envelope()
     if left is not None and resume:
         check_same(left.envelope, envelope, journal.path)
-        console.note(f"going on with {journal.path}")
+        finished = journal.path == path
+        what = "is finished: summed up again" if finished else "is there: going on with it"
+        console.note(f"{journal.path} {what}")
         return
+    if resume:
+        console.note(f"nothing to go on with: {path} begins anew")
     if left is not None and next(left.records(), None) is not None:
         raise UsageError(
             f"{journal.path} holds an audit that was stopped",

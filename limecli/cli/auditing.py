@@ -136,6 +136,7 @@ def _audited(
     """Explain everything, write it, and return the summary. What is written when something fails
     stays for `--resume`.
     """
+    from limecli.audit.journal import Journal
     from limecli.audit.run import Told, run_audit
     from limecli.audit.summary import Summary
     from limecli.audit.worker import seat
@@ -155,15 +156,11 @@ def _audited(
         with console.progress("decisions") as progress:
             told = Told(record, console.note, progress)
             counts = run_audit(job, opened.entries, sink, how, told, options.audit.strict)
-        if opened.changed():
-            raise InputError(
-                f"{opened.read['path']} changed while it was read",
-                "audit a copy that nobody writes to",
-            )
+        _check_unchanged(opened)
         sink.finish()
         outputs.settle(sink)
     except BaseException:
-        if outputs.kept and sink.chain.count:
+        if isinstance(sink, Journal) and sink.written and not opened.changed():
             console.note(f"{sink.chain.count:,} decisions are kept: --resume goes on with them")
         raise
     finally:
@@ -173,6 +170,13 @@ def _audited(
     _tell(content, sink, options)
     _check_any(content)
     return content
+
+
+def _check_unchanged(opened: Opened) -> None:
+    if opened.changed():
+        raise InputError(
+            f"{opened.read['path']} changed while it was read", "audit a copy that nobody writes to"
+        )
 
 
 def _parcel(run: Run, how: Parallelism) -> bytes | None:
@@ -220,8 +224,7 @@ def _check_any(content: Mapping[str, Any]) -> None:
     """Raise InputError where nothing at all could be explained."""
     counts = content["counts"]
     if counts["skipped"] and not counts["explained"]:
-        reasons = content["skipped"]["reasons"]
-        first = reasons[0]["reason"] if reasons else ""
+        first = content["skipped"]["by_reason"][0]["reason"]
         raise InputError(f"all {counts['skipped']:,} were skipped: {first}")
 
 

@@ -215,7 +215,7 @@ def _drop_stdout() -> None:
 _HINTS = {
     ExitCode.USAGE: "limecli COMMAND --help lists the options",
     ExitCode.MODEL: "check that the file is whole and is the one you mean: limecli formats",
-    ExitCode.INPUT: "mend the input, or choose another with --row or another file",
+    ExitCode.INPUT: "mend the input, or choose another",
     ExitCode.PREDICT: "try the model on this input in Python; -vv shows where it fails",
     ExitCode.REPORT: "choose another place for it",
 }

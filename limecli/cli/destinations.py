@@ -78,10 +78,10 @@ def destinations(
             check_not_read(name, read)
     if chosen is None and not files:
         chosen = "terminal"
-    if chosen is not None and formats[chosen].one_each:
+    if chosen is not None and formats[chosen].one_each | formats[chosen].binary:
         if sys.stdout.isatty():
             raise UsageError(f"{chosen} is not for a terminal", f"write a file: -o NAME.{chosen}")
-        if len(instances) > 1:
+        if len(instances) > 1 and formats[chosen].one_each:
             raise UsageError(
                 f"{len(instances)} explanations do not fit one {chosen} on stdout",
                 f"write files: -o '{{id}}.{chosen}'",

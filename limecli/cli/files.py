@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,11 @@ from limecli.cli.grouped import grouped
 from limecli.cli.options import CommonOptions, Discretizer, TrustOptions
 from limecli.errors import InputError, ModelError, UsageError
 from limecli.types import Background
+
+_EXTRAS = {
+    "parquet": ("pyarrow",), "database": ("duckdb", "sqlalchemy"), "dask": ("distributed",),
+    "ray": ("ray",),
+}  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -162,12 +168,28 @@ def _names(choice: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in choice.split(","))
 
 
-def schema(common: CommonOptions) -> None:
-    """Print the JSON Schema of a report."""
-    from limecli.report.schema import REPORT_SCHEMA
+class Described(StrEnum):
+    """What has a schema."""
+
+    report = "report"
+    audit = "audit"
+    summary = "summary"
+
+
+def schema(
+    common: CommonOptions,
+    what: Annotated[
+        Described,
+        typer.Argument(help="A JSON report, a line of an audit, or the summary of one."),
+    ] = Described.report,
+) -> None:
+    """Print the JSON Schema of a report, of an audit's lines, or of its summary."""
+    from limecli.audit.summary_schema import SUMMARY_SCHEMA
+    from limecli.report.schema import AUDIT_SCHEMA, REPORT_SCHEMA
 
     common.console()
-    sys.stdout.write(json.dumps(REPORT_SCHEMA, indent=2) + "\n")
+    found = {"report": REPORT_SCHEMA, "audit": AUDIT_SCHEMA, "summary": SUMMARY_SCHEMA}
+    sys.stdout.write(json.dumps(found[what.value], indent=2) + "\n")
 
 
 def formats(common: CommonOptions) -> None:
@@ -185,4 +207,9 @@ def formats(common: CommonOptions) -> None:
     for name in registry.available(registry.FORMATS):
         suffixes = " ".join(registry.load(registry.FORMATS, name).suffixes)
         lines.append(f"  {name:<10} {suffixes}")
+    lines.append("audits:")
+    for name, needed in _EXTRAS.items():
+        missing = missing_packages(needed)
+        state = f"pip install 'limecli[{name}]'" if missing else "ready"
+        lines.append(f"  {name:<10} {state}")
     sys.stdout.write("\n".join(lines) + "\n")

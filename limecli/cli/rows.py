@@ -19,14 +19,8 @@ from limecli.inputs.background import (
 from limecli.inputs.files import read_input
 from limecli.inputs.real_rows import real_rows
 from limecli.inputs.recovery import recover_background
-from limecli.inputs.table import (
-    RowEncoder,
-    Table,
-    check_features,
-    read_table,
-    require_column,
-    select_rows,
-)
+from limecli.inputs.row_encoder import RowEncoder
+from limecli.inputs.table import Table, check_features, read_table, require_column, select_rows
 from limecli.models.column_names import called_as_in
 from limecli.models.frames import bind_columns, decode
 from limecli.types import Background, Column, Instance, Predictor, Skipped
@@ -85,9 +79,11 @@ class Rows:
         categorical: tuple[str, ...],
         discretizer: str | None,
         from_model: bool = False,
-        own_rows: bool = True,
+        head: bool = False,
     ) -> Rows:
-        """As `read`. The rows may be their own background where `own_rows`."""
+        """As `read`. The `head` of a stream is never its own background, and what is odd in its
+        rows is told by who reads them.
+        """
         predictor = _called_as_in(predictor, table)
         if id_column is not None:
             require_column(table, id_column, "--id-column")
@@ -96,7 +92,7 @@ class Rows:
             id_column = "id"
         left_out = {name for name in (id_column, target) if name is not None}
         source = _BackgroundSource(
-            predictor, left_out, categorical, discretizer or "quartile", target, own_rows
+            predictor, left_out, categorical, discretizer or "quartile", target, not head
         )
         background, notes, data = (
             source.inside(table) if from_model else source.find(background_path, table)
@@ -128,7 +124,8 @@ class Rows:
                 instances.append(item)
         if not instances:
             raise InputError(skipped[0].reason)
-        notes.extend(encoder.notes.values())
+        if not head:
+            notes.extend(encoder.notes.values())
         known = background
         # With the categories that only these rows have: their codes must have a name.
         background = replace(background, columns=encoder.columns)

@@ -119,6 +119,7 @@ class _Audit:
     path: str
     report: Recorded
     read: Mapping[str, Any]
+    finished: bool
     first: Decision | None
     picked: list[Decision] | None
 
@@ -134,7 +135,7 @@ def verdict_on_audit(path: str, given: Given, asked: Asked, console: Console) ->
     What keeps decisions from being computed again is only told where the lines are wrong anyway.
     """
     file = AuditFile(path)
-    report, checked = recorded_envelope(file), Checked(file)
+    checked, report = Checked(file), recorded_envelope(file)
     size = 0 if asked.hashes_only else asked.size
     picked = sample(checked.decisions(), size, asked.seed) if size else None
     if not size:
@@ -142,7 +143,7 @@ def verdict_on_audit(path: str, given: Given, asked: Asked, console: Console) ->
     if asked.last_hash is not None and asked.last_hash.lower() != checked.last_hash:
         checked.faults.append(f"the last hash is not the one that was kept, {asked.last_hash}")
         checked.wrong += 1
-    audit = _Audit(path, report, file.envelope["input"], checked.first, picked)
+    audit = _Audit(path, report, file.envelope["input"], checked.finished, checked.first, picked)
     base = AuditVerdict(
         path, report.kind, None, checked.count, checked.last_hash, tuple(checked.faults),
         checked.wrong, versions=other_versions(report.versions), kept=asked.last_hash is not None,
@@ -178,11 +179,11 @@ def _hashes(base: AuditVerdict, audit: _Audit, given: Given) -> AuditVerdict:
     ):
         path, digest = typed or recorded.get("path"), recorded.get("sha256")
         path = path if isinstance(path, str) else ""
-        there = is_there(path.removeprefix("@"), folders=True)
-        if digest is None or background.get("source") == what == "model":
-            if recorded.get("source") != "model" and recorded:
-                unchecked.append(f"the audit holds no sha256 of its {what}")
-        elif there:
+        if not recorded or recorded.get("source") == "model":
+            continue  # a background that is no file
+        if digest is None:
+            unchecked.append(f"the audit holds no sha256 of its {what}")
+        elif is_there(path.removeprefix("@"), folders=True):
             checked.append(what)
             found += hash_difference(what, digest, hashed(path))
         elif typed is None or ":" in typed:
@@ -219,14 +220,19 @@ def _computed(
     found, checked = _differences(report, {} if elsewhere else audit.read, run, opened)
     base = replace(base, differences=found, checked=checked)
     names = None if elsewhere else (audit.read["path"], opened.read["path"])
-    how = Beside(names, not elsewhere, whole="limecli" not in base.versions)
+    listed = not pictures or elsewhere or opened.read["sha256"] is not None
+    how = Beside(names, not elsewhere, "limecli" not in base.versions, listed)
     try:
         if asked.against == "lime":
             return _by_lime(base, audit, replay, run, opened, how)
         worker = _worker(replay, run, opened)
     except UsageError as error:  # an option that nobody typed
         report.refuse(error.message)
-    return replace(base, sampled=_tally(audit, worker, opened, how, console))
+    tally = _tally(audit, worker, opened, how, console)
+    if audit.picked is None and audit.finished and next(opened.entries, None) is not None:
+        more = Difference("decisions after the last one", None, "in the input")
+        base = replace(base, differences=(*base.differences, more))
+    return replace(base, sampled=tally)
 
 
 def _differences(
@@ -261,7 +267,10 @@ def _with_first(audit: _Audit) -> Recorded:
     if audit.first is None:
         return audit.report
     ((_, record),) = at(audit.path, [audit.first])
-    return with_records(audit.report, [record or {}])
+    try:
+        return with_records(audit.report, [record or {}])
+    except ReportError:  # the comparison tells, if it is in the sample
+        return audit.report
 
 
 def _told_pictures(audit: _Audit) -> Iterator[tuple[int, str, str | None]]:

@@ -151,7 +151,8 @@ def weighted_r2(outputs: FloatArray, said: FloatArray, weights: FloatArray) -> f
         return None
     centred = outputs - float(weights @ outputs) / total
     squares = float(weights @ (centred * centred))
-    if squares <= 0 or np.ptp(outputs[weights > 0]) == 0:
+    seen = outputs if weights.all() else outputs[weights > 0]
+    if squares <= 0 or np.ptp(seen) == 0:
         return None
     left = outputs - said
     return 1.0 - float(weights @ (left * left)) / squares

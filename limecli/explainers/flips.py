@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from limecli.surrogate.flips import Pool
-    from limecli.types import FloatArray
+    from limecli.types import FloatArray, IntArray
 
     Mask = NDArray[np.bool_]
 
-_TOGETHER = 256  # explanations that share each call of the model
+_TOGETHER = 1024  # explanations that share each call of the model
 _FEW = 64  # flips that are asked for one by one
 _CLEAR = 1e-4  # so far past the border a flip must go, as a share of the instance's way to it
 
@@ -66,11 +66,13 @@ class _Searched:
 class _Candidates:
     """The samples of a neighborhood that may become flips; see `Problem.pools`.
 
-    `binned` says that numbers of one bin count as equal.
+    `crossed` are the places of the samples decided otherwise. `binned` says that numbers of one bin
+    count as equal.
     """
 
     neighborhood: Neighborhood
     goal: _Goal
+    crossed: NDArray[np.intp]
     space: Space
     strength: FloatArray
     binned: bool
@@ -85,19 +87,20 @@ class _Candidates:
         in other features, then by the kernel.
         """
         samples, origin = self.neighborhood.samples, self.neighborhood.origin
-        crossed = np.flatnonzero(self.goal.holds(self.neighborhood.outputs))
         z, weights = self.neighborhood.interpretable()
-        weights = weights[crossed]
         if not self.binned:
-            nearest = np.argsort(-weights, kind="stable")[:MOST_CANDIDATES]
-            return self._within(samples[crossed[nearest]])
-        same = z[:, crossed].astype(np.bool_, copy=False)
-        kept = kept | self.space.fixed
-        bound = kept.sum() - same[kept].sum(axis=0)
-        free = len(z) - same.sum(axis=0) - bound
-        order = np.lexsort((-weights, free, bound))
-        picked = order[free[order] > 0][:MOST_CANDIDATES]
-        return self._within(np.where(same[:, picked].T, origin, samples[crossed[picked]]))
+            nearest = np.argsort(-weights[self.crossed], kind="stable")[:MOST_CANDIDATES]
+            return self._within(samples[self.crossed[nearest]])
+        z, must = z.astype(np.bool_, copy=False), np.flatnonzero(kept | self.space.fixed)
+        away = len(z) - _counts(z)[self.crossed]
+        bound = len(must) - _counts(z[must])[self.crossed]
+        some = away > bound  # a feature differs that is free
+        crossed, changes = self.crossed[some], (bound * len(z) + away)[some]
+        if len(crossed) > MOST_CANDIDATES:
+            few = changes <= np.partition(changes, MOST_CANDIDATES)[MOST_CANDIDATES]
+            crossed, changes = crossed[few], changes[few]
+        picked = crossed[np.lexsort((-weights[crossed], changes))[:MOST_CANDIDATES]]
+        return self._within(np.where(z[:, picked].T, origin, samples[picked]))
 
     def _further(self, kept: Mask) -> NDArray[Any]:
         """The nearest samples as they are, and the instance with its 1, 2, 4 ... features that
@@ -113,13 +116,33 @@ class _Candidates:
                 for k in range(len(order).bit_length() + 1)]  # fmt: skip
         if not masks:
             _, weights = self.neighborhood.interpretable()
-            crossed = np.flatnonzero(self.goal.holds(outputs))
-            nearest = np.argsort(-weights[crossed], kind="stable")[:MOST_CANDIDATES]
-            rows += list(samples[crossed[nearest]])
+            nearest = np.argsort(-weights[self.crossed], kind="stable")[:MOST_CANDIDATES]
+            rows += list(samples[self.crossed[nearest]])
         return self._within(np.stack(rows))
 
     def _within(self, rows: NDArray[Any]) -> NDArray[Any]:
         return self.space.within(rows[:MOST_CANDIDATES], self.neighborhood.origin)
+
+
+def _counts(places: Mask) -> IntArray:
+    """`int[n]`: how many of `[m, n]` are True; bytes are added up many at a time."""
+    small = np.uint8 if len(places) < 256 else np.uint32
+    return np.asarray(places.view(np.uint8).sum(axis=0, dtype=small), np.int64)
+
+
+class _Crossed:
+    """The samples that reach a goal; found once for the explanations that share them."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], NDArray[np.intp]] = {}
+
+    def of(self, outputs: FloatArray, goal: _Goal) -> NDArray[np.intp]:
+        """Their places. `outputs`, `float[n, n_outputs]`, must live as long as this object."""
+        memory = outputs.__array_interface__
+        key = (goal, memory["data"], memory["shape"], memory["strides"])
+        if key not in self._known:
+            self._known[key] = np.flatnonzero(goal.holds(outputs))
+        return self._known[key]
 
 
 class _Alone:
@@ -190,7 +213,8 @@ class Flipper:
 
     def _together(self, members: Sequence[tuple[Explanation, Neighborhood]]) -> list[Explanation]:
         """Explanations of which any one's `predict` serves all."""
-        goals = [self._problems(*member) for member in members]
+        crossed = _Crossed()
+        goals = [self._problems(*member, crossed) for member in members]
         problems = [problem for each in goals for problem in each.values()]
         predict, count = members[0][1].predict, self._settings.flips or 0
         results = _in_step([search(problem, count) for problem in problems], predict)
@@ -212,19 +236,19 @@ class Flipper:
                 result.flips, result.refused = None, error.message
                 continue
             result.evaluations += len(flips)
-            if flips:
+            if any(said is not flip.answer for said, flip in zip(alone, flips, strict=True)):
                 good = problem.flipped(np.stack(alone))
                 pairs = zip(flips, alone, good, strict=True)
                 result.flips = [Flipped(flip.row, said) for flip, said, holds in pairs if holds]
 
     def _problems(
-        self, explanation: Explanation, neighborhood: Neighborhood
+        self, explanation: Explanation, neighborhood: Neighborhood, crossed: _Crossed
     ) -> dict[_Goal, Problem]:
         """A problem for each goal of an explanation's surrogates."""
         problems: dict[_Goal, Problem] = {}
         origin, binned = neighborhood.origin, self._settings.discretizer != "none"
         space = self._space or Space.of_masks(len(origin))
-        if self._space is not None:
+        if self._space is not None and self._space.whole.any():
             whole = np.array([type(value) is int for value in explanation.instance.values])
             space = replace(space, whole=space.whole & whole)
         for surrogate in explanation.surrogates:
@@ -232,7 +256,8 @@ class Flipper:
             if goal in problems:
                 continue
             strength = self._strength(explanation, surrogate, goal, len(origin))
-            pools = _Candidates(neighborhood, goal, space, strength, binned).pools
+            places = crossed.of(neighborhood.outputs, goal)
+            pools = _Candidates(neighborhood, goal, places, space, strength, binned).pools
             problems[goal] = Problem(goal, _CLEAR * gap, origin, space, strength, pools)
         return problems
 
@@ -359,5 +384,9 @@ def _answers(
             for i, rows in asked.items()
             for answer in _answers({i: rows}, predict).values()
         }
-    ends = np.cumsum([len(rows) for rows in asked.values()])[:-1]
-    return dict(zip(asked, np.split(outputs, ends), strict=True))
+    answers: dict[int, FloatArray | PredictError] = {}
+    start = 0
+    for i, rows in asked.items():
+        answers[i] = outputs[start : start + len(rows)]
+        start += len(rows)
+    return answers

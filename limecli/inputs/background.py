@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from limecli.errors import InputError, UsageError
 from limecli.inputs.files import read_input
-from limecli.inputs.table import Table, category_key, require_column, to_number
+from limecli.inputs.row_encoder import category_key, to_number
+from limecli.inputs.table import Table, require_column
 from limecli.types import Background, Category, Column
 
 if TYPE_CHECKING:

@@ -51,6 +51,8 @@ def open_query(query: str, database: str) -> QueryStream:
     """
     if "://" in database:
         return _open_url(query, database)
+    if "@" in database and ":" in database and not Path(database).exists():
+        raise _no_url()
     with reading(database), Path(database).open("rb") as file:
         head = file.read(16)
     _check_reads(query, database)
@@ -205,6 +207,13 @@ def _open_duckdb(query: str, path: str) -> QueryStream:
         return QueryStream(path, columns, connection.fetchmany, opened.pop_all())
 
 
+def _no_url() -> InputError:
+    return InputError(
+        "--database cannot be read as a URL",
+        "write dialect://user:password@host/name, an @ in a password as %40",
+    )
+
+
 def _open_url(query: str, database: str) -> QueryStream:
     _need("sqlalchemy", "--database", "is a URL")
     import sqlalchemy
@@ -217,9 +226,9 @@ def _open_url(query: str, database: str) -> QueryStream:
         )
         name = shown.render_as_string()
     except Exception:  # its text would show the password
-        raise InputError(
-            "--database cannot be read as a URL", "write dialect://user:password@host/name"
-        ) from None
+        raise _no_url() from None
+    if "@" in name:  # of a password
+        raise _no_url()
     _check_reads(query, name)
     _check_sqlite_file(url)
     secrets = _secrets(url)

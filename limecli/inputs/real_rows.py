@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from limecli.inputs.table import Table, category_key, is_numeric
+from limecli.inputs.row_encoder import category_key, codes_of, is_numeric
+from limecli.inputs.table import Table
 from limecli.types import Column
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _codes(values: Any, column: Column) -> FloatArray:
     import pandas as pd
 
     numeric = is_numeric(column)
-    codes = {category_key(value, numeric): i for i, value in enumerate(column.categories or ())}
+    codes = codes_of(column.categories or (), numeric)
     places, distinct = pd.factorize(values)
     found = [float(codes.get(category_key(value, numeric), np.nan)) for value in distinct]
     found.append(float(codes.get(category_key(None, numeric), np.nan)))  # place -1: missing

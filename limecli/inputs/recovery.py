@@ -14,8 +14,8 @@ from limecli.errors import InputError, UsageError
 from limecli.inputs.background import continuous_column
 from limecli.inputs.evidence import Evidence, Link
 from limecli.inputs.recovery_models import read_model
+from limecli.inputs.row_encoder import to_number
 from limecli.inputs.spread import Spread
-from limecli.inputs.table import to_number
 from limecli.types import Background, Category, Column, Value
 
 if TYPE_CHECKING:

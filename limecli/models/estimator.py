@@ -9,6 +9,7 @@ from typing import Any
 from limecli.errors import ModelError, PredictError
 from limecli.models.categories import with_category_dtype
 from limecli.models.column_names import picked
+from limecli.models.forests import quick_forest
 from limecli.models.interface import LoadOptions, ModelFile
 from limecli.models.outputs import checked, no_margin
 from limecli.types import Predictor, Task
@@ -216,7 +217,7 @@ def _score_function(
             )  # fmt: skip
         return model.decision_function  # type: ignore[no-any-return]
     if task == "regression":
-        return model.predict  # type: ignore[no-any-return]
+        return quick_forest(*_taken_apart(model), model.predict)
     if not hasattr(model, "predict_proba"):
         hint = (
             "fit it again with probabilities: voting='soft', probability=True, or inside"
@@ -227,7 +228,7 @@ def _score_function(
         raise PredictError(
             f"{file.name}: {type(_final_step(model)).__name__} has no predict_proba", hint
         )
-    return model.predict_proba  # type: ignore[no-any-return]
+    return quick_forest(*_taken_apart(model), model.predict_proba)
 
 
 def _margin(model: Any, file: ModelFile, task: Task) -> Callable[[Any], Any]:

@@ -43,7 +43,12 @@ class TabularSpace:
         self.cumulated = [_cumulated(c.feature_frequencies) for c in columns]
         self.means: FloatArray = np.array([c.mean for c in columns])
         self.scales: FloatArray = np.array([c.scale for c in columns])
-        self._edges = [np.array(c.bins) if c.continuous else None for c in columns]
+        # Inner edges of every column, level by level; above its last a column has infinite ones.
+        self._edges = np.full(
+            (max((len(c.bins) for c in columns), default=0), len(columns)), np.inf
+        )
+        for j, column in enumerate(columns):
+            self._edges[: len(column.bins), j] = column.bins
         self._missing = np.array([len(c.bins) + 1 for c in columns])
         self.categorical = [j for j, c in enumerate(columns) if not c.continuous]
 
@@ -57,9 +62,10 @@ class TabularSpace:
 
         Bin j covers (bins[j-1], bins[j]]; a missing number has the code after the last bin.
         """
-        found = np.empty(rows.shape, np.int64)
-        for j, edges in enumerate(self._edges):
-            found[:, j] = rows[:, j] if edges is None else edges.searchsorted(rows[:, j])
+        found = np.zeros(rows.shape, np.int64)
+        for edges in self._edges:
+            found += rows > edges
+        found[:, self.categorical] = rows[:, self.categorical]
         missing = np.isnan(rows)
         if missing.any():
             found = np.where(missing, self._missing, found)

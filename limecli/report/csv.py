@@ -19,6 +19,7 @@ class CsvFormat:
 
     suffixes = (".csv",)
     one_each = False
+    binary = False
 
     def render(self, report: Report) -> bytes:
         """All lines; a skipped instance has one, with its reason."""

@@ -13,6 +13,8 @@ class ReportFormat(Protocol):
     suffixes: tuple[str, ...]
     one_each: bool
     """Whether a file of this format holds a single explanation (a picture does)."""
+    binary: bool
+    """Whether it is nothing for a terminal."""
 
     def render(self, report: Report) -> bytes:
         """The whole file. With `one_each`, `report` has one explanation. Opens no file."""

@@ -33,6 +33,7 @@ class JsonFormat:
 
     suffixes = (".json",)
     one_each = False
+    binary = False
 
     def render(self, report: Report) -> bytes:
         """The report as indented UTF-8."""

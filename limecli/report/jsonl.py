@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from limecli.errors import ReportError
 from limecli.report.json import SCHEMA_VERSION, json_bytes
@@ -53,6 +53,10 @@ def _hash(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
 @dataclass(frozen=True)
 class AuditLine:
     """A line of an audit: the bytes, and what they say. `number` counts from 1, the envelope."""
@@ -60,6 +64,9 @@ class AuditLine:
     number: int
     line: bytes
     content: Mapping[str, Any]
+
+
+_DAMAGED = "what stands before it is whole; a stopped audit can be cut there and gone on with"
 
 
 class AuditFile:
@@ -82,12 +89,17 @@ class AuditFile:
             raise ReportError(f"{path} cannot be read: {error.strerror or error}") from None
         line = self._file.readline(_LONGEST)
         self.envelope_line = line.removesuffix(b"\n")
-        self.envelope = self._envelope(line)
+        try:
+            self.envelope = self._envelope(line)
+        except ReportError:
+            self._file.close()
+            raise
         self.chain = Chain(self.envelope_line)
 
     def _envelope(self, line: bytes) -> Mapping[str, Any]:
         try:
-            content = json.loads(line) if line.endswith(b"\n") else None
+            whole = line.endswith(b"\n")
+            content = json.loads(line, parse_constant=_no_number) if whole else None
         except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict) or type(content.get("schema_version")) is not int:
@@ -127,11 +139,13 @@ class AuditFile:
 
     def _content(self, line: bytes, number: int) -> Mapping[str, Any]:
         try:
-            content = json.loads(line)
+            content = json.loads(line, parse_constant=_no_number)
         except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict) or content.get("status") not in ("ok", "skipped", END):
-            raise ReportError(f"{self.path}, line {number} is no line of an audit", _NO_AUDIT)
+            raise ReportError(
+                f"{self.path}, line {number} is damaged: no line of an audit", _DAMAGED
+            )
         return content
 
     def _check_end(self, content: Mapping[str, Any], number: int) -> None:

@@ -45,6 +45,7 @@ class ParquetFormat:
 
     suffixes = (".parquet",)
     one_each = False
+    binary = True
 
     def render(self, report: Report) -> bytes:
         """The whole file. Raises ReportError where pyarrow is missing."""

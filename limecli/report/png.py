@@ -31,6 +31,7 @@ class PngFormat:
 
     suffixes = (".png",)
     one_each = True
+    binary = True
 
     def render(self, report: Report) -> bytes:
         """The picture's bytes, equal for equal reports."""

@@ -78,7 +78,7 @@ def read_report(path: str) -> Recorded:
     Raises ReportError when it is missing, no limecli report, or of a newer schema.
     """
     name = "standard input" if path == "-" else path
-    content = _parsed(_bytes(path, name), name)
+    content = parsed(_bytes(path, name), name)
     version = content.get("schema_version") if isinstance(content, dict) else None
     if type(version) is not int or not {"provenance", "explanations"} & content.keys():
         raise ReportError(f"{name} is JSON, but no limecli report", _NO_REPORT)
@@ -87,7 +87,7 @@ def read_report(path: str) -> Recorded:
             f"{name} is a report of schema {version}; this limecli reads up to {SCHEMA_VERSION}",
             "update limecli",
         )
-    fault = _fault(content)
+    fault = fault_in(content)
     if fault is not None:
         raise ReportError(f"{name} is no whole limecli report: {fault}", _NO_REPORT)
     provenance = content["provenance"]
@@ -116,7 +116,8 @@ def _bytes(path: str, name: str) -> bytes:
     return data
 
 
-def _parsed(data: bytes, name: str) -> Any:
+def parsed(data: bytes, name: str) -> Any:
+    """Strict JSON. Raises ReportError."""
     try:
         return json.loads(
             data.decode("utf-8-sig"),
@@ -158,7 +159,7 @@ def _check_explanations(report: Recorded) -> None:
         report.refuse("an explanation of a text lacks the text")
 
 
-def _fault(content: Any) -> str | None:
+def fault_in(content: Any) -> str | None:
     """Where a report differs from its JSON Schema, and how; None when it does not."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match

@@ -1,4 +1,4 @@
-"""The JSON Schema of a report. `limecli schema` prints it; every report is tested against it."""
+"""JSON Schemas of reports and of audits' lines. `limecli schema` prints them; tests use them."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ _ATTRIBUTION = _object(
                 "maxItems": 2,
             }
         ),
+        "masked": {"const": True},
         "positions": _array({"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2}),
         "area": {"type": "number", "minimum": 0, "maximum": 1},
         "centroid": {"type": "array", "items": _NUMBER, "minItems": 2, "maxItems": 2},
@@ -90,6 +91,7 @@ _LABEL = _object(
                                   "high": _NUMBER_OR_NULL})),
         "flip_samples": _COUNT_OR_NULL,
         "stability_top": _COUNT_OR_NULL,
+        "replicates": _STRING,  # base64 of float32[replicates, attributions], little-endian
         "repeats": _or_null(_object({"runs": _COUNT, "jaccard": _NUMBER})),
         "variants": _or_null(_array(_object({
             "name": _STRING, "fidelity": _NUMBER_OR_NULL,
@@ -128,6 +130,42 @@ _SKIPPED = _object({
     "kind": {"enum": ["input", "predict"]},
 })  # fmt: skip
 
+_MODEL = _object(
+    {
+        "path": _STRING,
+        "sha256": _or_null(_SHA256),
+        "format": _STRING,
+        "estimator": _STRING,
+        "task": {"enum": ["classification", "regression"]},
+        "class_names": _or_null(_array(_STRING)),
+        "feature_names": _or_null(_array(_STRING)),
+    }
+)
+
+_BACKGROUND = _or_null(
+    _object(
+        {
+            "source": {"enum": ["file", "sidecar", "model", "rows"]},
+            "path": _STRING_OR_NULL,
+            "sha256": _or_null(_SHA256),
+            "rows": {"type": ["integer", "null"], "minimum": 1},
+        }
+    ),
+)
+
+_SETTINGS = _object({
+    "kind": {"enum": ["tabular", "image", "text"]},
+    "engine": _STRING,
+    "sampler": _STRING,
+    "num_samples": _COUNT,
+    "num_features": {"type": ["integer", "null"]},
+    "kernel_width": _NUMBER,
+    "distance_metric": _STRING,
+    "feature_selection": _STRING,
+    "seed": _INTEGER,
+    "requested": {"type": "object"},
+}, {"discretizer": _STRING})  # fmt: skip
+
 REPORT_SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "limecli report",
@@ -140,35 +178,39 @@ REPORT_SCHEMA: dict[str, Any] = {
             "created": _STRING,
             "wall_s": {"type": "number", "minimum": 0},
         }),
-        "model": _object({
-            "path": _STRING,
-            "sha256": _or_null(_SHA256),
-            "format": _STRING,
-            "estimator": _STRING,
-            "task": {"enum": ["classification", "regression"]},
-            "class_names": _or_null(_array(_STRING)),
-            "feature_names": _or_null(_array(_STRING)),
-        }),
-        "background": _or_null(
-            _object({
-                "source": {"enum": ["file", "sidecar", "model", "rows"]},
-                "path": _STRING_OR_NULL,
-                "sha256": _or_null(_SHA256),
-                "rows": {"type": ["integer", "null"], "minimum": 1},
-            }),
-        ),
-        "settings": _object({
-            "kind": {"enum": ["tabular", "image", "text"]},
-            "engine": _STRING,
-            "sampler": _STRING,
-            "num_samples": _COUNT,
-            "num_features": {"type": ["integer", "null"]},
-            "kernel_width": _NUMBER,
-            "distance_metric": _STRING,
-            "feature_selection": _STRING,
-            "seed": _INTEGER,
-            "requested": {"type": "object"},
-        }, {"discretizer": _STRING}),
+        "model": _MODEL,
+        "background": _BACKGROUND,
+        "settings": _SETTINGS,
         "explanations": _array({"anyOf": [_EXPLAINED, _SKIPPED]}),
     }),
+}  # fmt: skip
+
+_ENVELOPE = _object(
+    {
+        "schema_version": {"const": SCHEMA_VERSION},
+        "provenance": _object(
+            {"limecli": _STRING, "versions": {"type": "object", "additionalProperties": _STRING}}
+        ),
+        "model": _MODEL,
+        "background": _BACKGROUND,
+        "settings": _SETTINGS,
+        "input": _object({"path": _STRING, "sha256": _or_null(_SHA256), "format": _STRING}),
+        "caveats": _array(_STRING),
+    },
+)
+
+_PREVIOUS = {"previous": _SHA256}
+
+AUDIT_SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "one line of a limecli audit: the first is the envelope, the last has the status end",
+    "anyOf": [
+        _ENVELOPE,
+        {"allOf": [_EXPLAINED, _object(_PREVIOUS, {
+            "groups": {"type": "object", "additionalProperties": _STRING_OR_NULL},
+            "bins": _array({"type": ["integer", "null"]}),
+        })]},
+        {"allOf": [_SKIPPED, _object(_PREVIOUS)]},
+        _object({"status": {"const": "end"}, "count": _COUNT, "sha256": _SHA256}),
+    ],
 }  # fmt: skip

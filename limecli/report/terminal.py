@@ -27,6 +27,7 @@ class TerminalFormat:
 
     suffixes = (".txt",)
     one_each = False
+    binary = False
 
     def render(self, report: Report) -> bytes:
         """No colour, nothing left out, as wide as it needs to be."""

@@ -129,11 +129,20 @@ class BlockedSamples:
         self._roots = self._by_block(np.sqrt(weights))
         self.totals: FloatArray = np.einsum("bi,bi->b", self._roots, self._roots)
         self._step = self.blocks
+        self._flat: FloatArray | None = None  # [d, blocks x size], and the same by blocks
+        self._kept: FloatArray | None = None
         if self.z.size > _KEPT:
             self._step = max(1, _AT_ONCE // (self.n_features * self.size))
+        else:
+            self._flat = np.empty((self.n_features, self.blocks * self.size))
+            self._flat[:, : self.n] = z
+            self._flat[:, self.n :] = 0.0
         self.means = self._mean()
-        self._flat: FloatArray | None = None  # [d, n], and the same by blocks
-        self._kept: FloatArray | None = None
+        if self._flat is not None:
+            part = self._flat[:, : self.n]
+            part -= self.means[:, None]
+            part *= self._roots.reshape(-1)[: self.n]
+            self._kept = self._flat.reshape(self.n_features, self.blocks, self.size).swapaxes(0, 1)
         grams, sums = [], []
         for scaled, roots in self._parts():
             grams.append(scaled @ scaled.swapaxes(1, 2))
@@ -154,8 +163,9 @@ class BlockedSamples:
         means = np.zeros(self.n_features)
         step = max(_AT_ONCE // self.n_features, 1)
         for start in range(0, self.n, step):
-            part = slice(start, start + step)
-            means += self.z[:, part].astype(np.float64) @ self.weights[part]
+            part = slice(start, min(start + step, self.n))
+            z = self.z[:, part].astype(np.float64) if self._flat is None else self._flat[:, part]
+            means += z @ self.weights[part]
         return means / self.total
 
     def _parts(self) -> Iterator[tuple[FloatArray, FloatArray]]:
@@ -170,10 +180,7 @@ class BlockedSamples:
             part = scaled[:, : last - first]
             np.subtract(self.z[:, first:last], self.means[:, None], out=part)
             part *= roots.reshape(-1)[: last - first]
-            by_block = scaled.reshape(self.n_features, len(roots), self.size).swapaxes(0, 1)
-            if self._step == self.blocks:
-                self._flat, self._kept = scaled, by_block
-            yield by_block, roots
+            yield scaled.reshape(self.n_features, len(roots), self.size).swapaxes(0, 1), roots
 
     def scaled(self, features: NDArray[np.intp], part: slice) -> FloatArray:
         """sqrt(w) (z - mean) of some features and samples, `[k, m]`."""

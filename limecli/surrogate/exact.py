@@ -186,7 +186,8 @@ def exact_fit(moments: Moments, label: int, first: FloatArray, method: str, k: i
     beta = moments.beta[:, place]
     scores = _scores(moments, beta, first, method)
     order, ranks = _ranked(scores)
-    top = np.clip((k + 1.0 - ranks[:, 0]) / (1.0 + ranks[:, 1] - ranks[:, 0]), 0.0, 1.0)
+    top = (k + 1.0 - ranks[:, 0]) / (1.0 + ranks[:, 1] - ranks[:, 0])
+    top = np.minimum(np.maximum(top, 0.0), 1.0)
     chosen = order if method == "none" else order[:k]
     if method == "lasso_path" and scores.any():
         chosen = chosen[scores[chosen] > 0]  # the others never enter the path

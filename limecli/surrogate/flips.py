@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
     Mask = NDArray[np.bool_]
     Pool = Callable[[Mask], NDArray[Any]]
+    Units = Sequence[IntArray] | IntArray  # `[n, 1]` where each is one feature
 
 _ASKED = (4, 12, 48)  # candidates asked at a time, until one of them holds
 MOST_CANDIDATES = sum(_ASKED)
 _UNITS = 64  # features are put back in so many groups at most, so that 1000 cost no more
-_PROBES = np.array([0.25, 0.5, 0.75])
+_PROBES = np.array([1.0, 2.0, 3.0])  # quarters of what is left
 _DEPTH = 4  # rounds of three probes each: as fine as eight bisections
 _ROUNDS = 12
 _DIGITS = (2, 3, 4)
@@ -60,7 +61,10 @@ class Decision:
         return found
 
     def margin(self, outputs: FloatArray) -> FloatArray:
-        others = np.delete(outputs, self.label, axis=1).max(axis=1, initial=-np.inf)
+        if outputs.shape[1] == 2:  # as most models have
+            others = outputs[:, 1 - self.label]
+        else:
+            others = np.delete(outputs, self.label, axis=1).max(axis=1, initial=-np.inf)
         gained: FloatArray = outputs[:, self.label] - others
         return -gained if self.leave else gained
 
@@ -136,11 +140,17 @@ class Problem:
     strength: FloatArray
     pools: tuple[Pool, ...]
 
+    def judged(self, outputs: FloatArray) -> tuple[FloatArray, Mask]:
+        """Margins, and which are flipped, `[n]` for `float[n, n_outputs]`."""
+        margin = self.goal.margin(outputs)
+        found: Mask = margin >= self.clear if self.clear > 0.0 else margin > 0.0
+        if np.count_nonzero(margin) < len(margin):  # some are on the border
+            found |= (margin == 0.0) & self.goal.holds(outputs)
+        return margin, found
+
     def flipped(self, outputs: FloatArray) -> Mask:
         """`bool[n]` for `float[n, n_outputs]`."""
-        margin = self.goal.margin(outputs)
-        found: Mask = self.goal.holds(outputs) & ((margin >= self.clear) | (margin == 0.0))
-        return found
+        return self.judged(outputs)[1]
 
     def differs(self, rows: NDArray[Any]) -> Mask:
         """Where rows are not as the instance."""
@@ -154,22 +164,27 @@ class Problem:
         """Where rows lack a value that the instance has."""
         if rows.dtype.kind != "f":
             return np.zeros(rows.shape, np.bool_)
-        found: Mask = self.differs(rows) & (np.isnan(rows) | (rows == self.space.missing))
-        return found
+        found: Mask = np.isnan(rows) | (rows == self.space.missing)
+        return found & self.differs(rows) if found.any() else found
 
-    def only(self, row: NDArray[Any], units: Sequence[IntArray]) -> NDArray[Any]:
+    def only(self, row: NDArray[Any], units: Units) -> NDArray[Any]:
         """The instance with one unit of features as in `row`, for each unit."""
-        rows = np.repeat(self.origin[None], len(units), axis=0)
-        for out, unit in zip(rows, units, strict=True):
-            out[unit] = row[unit]
-        return rows
+        return _exchanged(self.origin, row, units)
 
-    def without(self, row: NDArray[Any], units: Sequence[IntArray]) -> NDArray[Any]:
+    def without(self, row: NDArray[Any], units: Units) -> NDArray[Any]:
         """`row` with one unit of features put back, for each unit."""
-        rows = np.repeat(row[None], len(units), axis=0)
-        for out, unit in zip(rows, units, strict=True):
-            out[unit] = self.origin[unit]
+        return _exchanged(row, self.origin, units)
+
+
+def _exchanged(row: NDArray[Any], other: NDArray[Any], units: Units) -> NDArray[Any]:
+    """`row` with one unit of features as in `other`, for each unit."""
+    rows = row[None].repeat(len(units), axis=0)
+    if isinstance(units, np.ndarray):
+        rows[np.arange(len(units)), units[:, 0]] = other[units[:, 0]]
         return rows
+    for out, unit in zip(rows, units, strict=True):
+        out[unit] = other[unit]
+    return rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,8 +236,9 @@ def _start(p: Problem, blocked: Sequence[Mask]) -> Asking[Flipped | None]:
         lost = p.lost(rows)
         if lost.any():
             rows = np.concatenate([np.where(lost, p.origin, rows), rows[lost.any(axis=1)]])
+            lost = p.lost(rows)
         counts = p.differs(rows).sum(axis=1)
-        order = np.lexsort((counts, p.lost(rows).any(axis=1)))
+        order = np.lexsort((counts, lost.any(axis=1)))
         order = order[counts[order] > 0]
         for size in _ASKED:
             some, order = rows[order[:size]], order[size:]
@@ -238,17 +254,21 @@ def _start(p: Problem, blocked: Sequence[Mask]) -> Asking[Flipped | None]:
 def _fewer(p: Problem, flip: Flipped) -> Asking[Flipped]:
     """The flip with features put back: those that do little at either end, together and in turn."""
     while len(changed := p.changed(flip.row)) > 1:
-        units = np.array_split(changed, min(len(changed), _UNITS))
+        units: Units = changed[:, None]
+        if len(changed) > _UNITS:
+            units = np.array_split(changed, _UNITS)
         n = len(units)
         rows = np.concatenate([p.only(flip.row, units), p.without(flip.row, units)])
         outputs = yield rows
-        margin, alone = p.goal.margin(outputs), p.flipped(outputs[:n])
-        lost = p.lost(rows[:n]).any(axis=1)
+        margin, good = p.judged(outputs)
+        alone = good[:n]
+        starts = np.cumsum([0, *map(len, units[:-1])])
+        lost = np.logical_or.reduceat(p.lost(flip.row)[changed], starts)
         if alone.any():
             best = np.lexsort((-_coarse(margin[:n]), lost, ~alone))[0]
             flip = Flipped(rows[best], outputs[best])
         else:
-            strength = np.array([p.strength[unit].max() for unit in units])
+            strength = np.maximum.reduceat(p.strength[changed], starts)
             with np.errstate(over="ignore", invalid="ignore"):
                 order = np.lexsort((-strength, _coarse(margin[n:] - margin[:n]), lost))
             flip = yield from _shortest(p, flip, [units[i] for i in order])
@@ -286,13 +306,13 @@ def _pruned(p: Problem, flip: Flipped) -> Asking[Flipped]:
         changed = p.changed(flip.row)
         if len(changed) < 2:
             break
-        rows = p.without(flip.row, [*changed[:, None]])
+        rows = p.without(flip.row, changed[:, None])
         outputs = yield rows
-        spare = p.flipped(outputs)
+        margin, spare = p.judged(outputs)
         if not spare.any():
             break
         lost = p.lost(flip.row)[changed]
-        order = np.lexsort((-_coarse(p.goal.margin(outputs)), ~lost, ~spare))[: spare.sum()]
+        order = np.lexsort((-_coarse(margin), ~lost, ~spare))[: spare.sum()]
         flip = Flipped(rows[order[0]], outputs[order[0]])
         needed = [changed[~spare]] if not spare.all() else []
         flip = yield from _shortest(p, flip, [*needed, *changed[order[:0:-1], None]])
@@ -325,14 +345,16 @@ def _moved(p: Problem, row: NDArray[Any], numbers: IntArray) -> Asking[NDArray[A
     numbers, ends = numbers[movable], ends[movable]
     if len(numbers) == 0:
         return row
-    whole = p.space.whole[numbers]
+    whole, start = p.space.whole[numbers], row[numbers]
+    way, down, rounded = ends - start, start > ends, whole.any()
 
     def at(shares: FloatArray) -> NDArray[Any]:
-        start = row[numbers]
-        values = start + shares * (ends - start)
-        away = np.where(start > ends, np.ceil(values - 1e-9), np.floor(values + 1e-9))
-        moved: NDArray[Any] = np.repeat(row[None], len(shares), axis=0)
-        moved[:, numbers] = np.where(whole, away, values)
+        values = start + shares * way
+        if rounded:
+            away = np.where(down, np.ceil(values - 1e-9), np.floor(values + 1e-9))
+            values = np.where(whole, away, values)
+        moved: NDArray[Any] = row[None].repeat(len(shares), axis=0)
+        moved[:, numbers] = values
         return moved
 
     shares = yield from _furthest(p, at, np.eye(len(numbers)))
@@ -351,21 +373,21 @@ def _furthest(
 
     `at(ways)`, for `float[n, n_numbers]`, are the rows at their ends, where no decision is flipped.
     """
-    low, high = np.zeros(len(ways)), np.ones(len(ways))
+    low, quarter = np.zeros(len(ways)), 0.25
+    along = ways.repeat(len(_PROBES), axis=0)
     for _ in range(_DEPTH):
-        probes = low[:, None] + (high - low)[:, None] * _PROBES
-        outputs = yield at((probes[:, :, None] * ways[:, None]).reshape(-1, ways.shape[1]))
+        probes = low[:, None] + quarter * _PROBES
+        outputs = yield at(probes.reshape(-1, 1) * along)
         good = p.flipped(outputs).reshape(probes.shape)
-        last = np.where(good.any(axis=1), good.shape[1] - good[:, ::-1].argmax(axis=1), 0)
-        edges = np.column_stack([low, probes, high])
-        low, high = edges[np.arange(len(ways)), last], edges[np.arange(len(ways)), last + 1]
+        low = low + quarter * (good * _PROBES).max(axis=1)
+        quarter /= 4
     return low
 
 
 def _rounded(p: Problem, row: NDArray[Any], numbers: IntArray, digits: int) -> NDArray[Any]:
     """`row` with numbers of few digits: so many in the change itself, rounded away from before."""
     rounded = row.copy()
-    for j in numbers[~p.space.whole[numbers]]:
+    for j in numbers[~p.space.whole[numbers]].tolist():
         before, after = float(p.origin[j]), float(row[j])
         change = after if math.isnan(before) else after - before
         if change == 0.0 or not math.isfinite(change):

@@ -12,7 +12,8 @@ import pandas as pd
 from limecli.audit.records import record
 from limecli.explainers.tabular import Tabular
 from limecli.inputs.background import background_from_table
-from limecli.inputs.table import RowEncoder, Table
+from limecli.inputs.row_encoder import RowEncoder
+from limecli.inputs.table import Table
 from limecli.models.frames import bind_columns
 from limecli.report.jsonl import Chain, line_of
 from limecli.types import LimeSettings, Predictor

@@ -442,7 +442,7 @@ def test_memory_is_a_few_numbers_a_decision():
 
 def test_nothing_at_all_is_a_summary_too():
     found = summary([], envelope(protected=["a"]))
-    assert found["counts"] == {"decisions": 0, "explained": 0, "skipped": 0, "below": 0}
+    assert set(found["counts"].values()) == {0}
     assert found["words"]["good"] == {"decisions": 0, "share": None}
     assert summary_lines(found)
 

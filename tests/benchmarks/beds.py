@@ -18,7 +18,8 @@ import pandas as pd
 from speed import HASH, census
 
 from limecli.inputs.background import background_from_table
-from limecli.inputs.table import RowEncoder, Table
+from limecli.inputs.row_encoder import RowEncoder
+from limecli.inputs.table import Table
 from limecli.models.detect import load_model
 from limecli.models.frames import bind_columns
 from limecli.models.interface import LoadOptions

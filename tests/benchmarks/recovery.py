@@ -43,7 +43,8 @@ from sklearn.svm import SVC
 from limecli.explainers.reference import LimeTabular
 from limecli.inputs.background import background_from_table
 from limecli.inputs.recovery import recover_background
-from limecli.inputs.table import RowEncoder, Table
+from limecli.inputs.row_encoder import RowEncoder
+from limecli.inputs.table import Table
 from limecli.models.detect import load_model
 from limecli.models.frames import bind_columns
 from limecli.models.interface import LoadOptions

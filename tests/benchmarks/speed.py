@@ -36,7 +36,8 @@ from threadpoolctl import threadpool_limits
 from limecli import registry
 from limecli.explainers.segmentation import segment
 from limecli.inputs.background import background_from_table
-from limecli.inputs.table import RowEncoder, Table
+from limecli.inputs.row_encoder import RowEncoder
+from limecli.inputs.table import Table
 from limecli.models.frames import bind_columns
 from limecli.types import Instance, LimeSettings, Predictor
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from jsonschema import Draft202012Validator
 from PIL import Image
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
@@ -21,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from limecli.report.jsonl import AuditFile
+from limecli.report.schema import AUDIT_SCHEMA
 from tests.conftest import SAMPLES
 
 SMALL = ("-n", "256", "-q")
@@ -91,7 +93,7 @@ def whole(folder, command):
             path = folder / f"{model}.jsonl"
             words = [*command, "audit", "tabular", f"{model}.pkl", "rows.csv", "-b", "train.csv"]
             subprocess.run([*words, "-o", path.name, *SMALL], cwd=folder, check=True)
-            found[model] = (path, *read(path)[1:])
+            found[model] = (path, *read(path))
         return found[model]
 
     return run
@@ -134,8 +136,8 @@ def test_rows_share_2_to_the_14_evaluations(audited):
     assert {item["weight_calls"] for item in decisions} == {2**14 + 1}  # and one to begin with
 
 
-def test_a_forest_s_weights_are_exact(audited):
-    envelope, decisions, _ = audited("forest")
+def test_a_forest_s_weights_are_exact(whole):
+    _, envelope, decisions, _ = whole("forest")
     assert envelope["settings"]["sampler"] == "exact"
     assert {item["weight_calls"] for item in decisions} == {0}
     parts = [part for item in decisions for part in item["labels"][0]["attributions"]]
@@ -158,10 +160,10 @@ def test_a_regression_s_mean_weights_are_known(audited, folder, tmp_path):
     assert means == pytest.approx({name: abs(weight) for name, weight in expected.items()})
 
 
-def test_each_replicate_s_weights_are_kept_and_their_mean_is_the_weight(audited):
+def test_each_replicate_s_weights_are_kept_and_their_mean_is_the_weight(whole):
     from limecli.audit.records import replicates_of
 
-    _, decisions, _ = audited("logistic")
+    _, _, decisions, _ = whole("logistic")
     for item in decisions[:20]:
         (label,) = item["labels"]
         told = replicates_of(label).astype(float)
@@ -174,9 +176,8 @@ def test_each_replicate_s_weights_are_kept_and_their_mean_is_the_weight(audited)
         assert half == pytest.approx(spread * t.ppf(0.975, len(told) - 1), rel=1e-4, abs=1e-7)
 
 
-def test_lines_are_bound_to_the_ones_before_them(audited, tmp_path):
-    audited("logistic")
-    lines = (tmp_path / "out.jsonl").read_bytes().splitlines()
+def test_lines_are_bound_to_the_ones_before_them(whole):
+    lines = whole("logistic")[0].read_bytes().splitlines()
     for before, line in itertools.pairwise(lines[:-1]):
         assert json.loads(line)["previous"] == hashlib.sha256(before).hexdigest()
     assert json.loads(lines[-1])["sha256"] == hashlib.sha256(lines[-2]).hexdigest()
@@ -189,11 +190,27 @@ def test_the_last_hash_is_told_at_the_end(cli, folder, tmp_path):
     assert result.stdout == ""
 
 
-def test_without_a_file_the_lines_go_to_stdout(cli, folder, audited, tmp_path):
-    audited("forest")
-    result = cli("audit", "tabular", folder / "forest.pkl", folder / "rows.csv", "-b",
-                 folder / "train.csv", *SMALL)  # fmt: skip
-    assert result.stdout.encode() == (tmp_path / "out.jsonl").read_bytes()
+def test_without_a_file_the_lines_go_to_stdout(command, folder, whole):
+    words = [*command, "audit", "tabular", "forest.pkl", "rows.csv", "-b", "train.csv", *SMALL]
+    result = subprocess.run(words, cwd=folder, check=True, capture_output=True)
+    assert result.stdout == whole("forest")[0].read_bytes()
+
+
+def test_every_line_follows_the_schema(audited):
+    for options in ((), ("--protected", "sex", "--mask", "city")):
+        envelope, decisions, end = audited("logistic", *options)
+        validator = Draft202012Validator(AUDIT_SCHEMA)
+        for line in (envelope, *decisions[:20], end):
+            validator.validate(line)
+
+
+def test_an_id_that_comes_twice_is_recorded_twice_and_counted(audited, folder, tmp_path):
+    head, *good = (folder / "rows.csv").read_text().splitlines()
+    (folder / "twice.csv").write_text("\n".join([head, *good[:5], *good[:2]]) + "\n")
+    _, decisions, _ = audited("forest", "--id-column", "person", "--summary",
+                              str(tmp_path / "s.json"), rows="twice.csv")  # fmt: skip
+    assert [item["id"] for item in decisions] == ["p0", "p1", "p2", "p3", "p4", "p0", "p1"]
+    assert json.loads((tmp_path / "s.json").read_text())["counts"]["repeated_ids"] == 2
 
 
 # The same bytes
@@ -225,7 +242,7 @@ def test_a_batch_size_changes_no_byte_where_the_model_rounds_alike(audited, tmp_
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".json", ".tsv"])
-def test_other_formats_give_the_same_weights(audited, folder, suffix):
+def test_other_formats_give_the_same_weights(audited, whole, folder, suffix):
     table = pd.read_csv(folder / "rows.csv")
     name = f"same{suffix}"
     if suffix == ".parquet":
@@ -234,12 +251,12 @@ def test_other_formats_give_the_same_weights(audited, folder, suffix):
         table.to_csv(folder / name, sep="\t", index=False)
     else:
         table.to_json(folder / name, orient="records", lines=suffix == ".jsonl")
-    _, one, _ = audited("logistic")
+    _, _, one, _ = whole("logistic")
     _, other, _ = audited("logistic", rows=name)
     assert [item["labels"] for item in one] == [item["labels"] for item in other]
 
 
-def test_rows_come_out_of_a_database(cli, folder, tmp_path, audited):
+def test_rows_come_out_of_a_database(cli, folder, tmp_path, whole):
     with sqlite3.connect(tmp_path / "people.sqlite") as database:
         pd.read_csv(folder / "rows.csv").to_sql("people", database, index=False)
     database.close()
@@ -249,17 +266,17 @@ def test_rows_come_out_of_a_database(cli, folder, tmp_path, audited):
     assert result.code == 0, result.stderr
     envelope, decisions, _ = read(tmp_path / "q.jsonl")
     assert envelope["input"]["format"] == "query"
-    _, others, _ = audited("logistic")
+    _, _, others, _ = whole("logistic")
     assert [item["labels"] for item in decisions] == [item["labels"] for item in others]
 
 
-def test_rows_come_from_stdin(cli, folder, tmp_path, audited):
+def test_rows_come_from_stdin(cli, folder, tmp_path, whole):
     result = cli("audit", "tabular", folder / "forest.pkl", "-", "-b", folder / "train.csv",
                  "-o", tmp_path / "in.jsonl", *SMALL,
                  stdin=(folder / "rows.csv").read_bytes())  # fmt: skip
     assert result.code == 0, result.stderr
     _, decisions, _ = read(tmp_path / "in.jsonl")
-    _, others, _ = audited("forest")
+    _, _, others, _ = whole("forest")
     assert [item["labels"] for item in decisions] == [item["labels"] for item in others]
 
 
@@ -332,7 +349,7 @@ def test_strict_stops_at_the_first_bad_row(cli, fails, folder, tmp_path):
     assert not (tmp_path / "s.jsonl").exists()
 
 
-def test_an_unseen_category_has_no_weight_and_harms_no_other_row(audited, folder):
+def test_an_unseen_category_has_no_weight_and_harms_no_other_row(audited, whole, folder):
     head, *good = (folder / "rows.csv").read_text().splitlines()
     rows = [head, good[0], "new,40,30.5,Paris,f", *good[1:5]]
     (folder / "unseen.csv").write_text("\n".join(rows) + "\n")
@@ -342,7 +359,7 @@ def test_an_unseen_category_has_no_weight_and_harms_no_other_row(audited, folder
         (city,) = [part for part in label["attributions"] if part["feature"] == "city"]
         assert city["weight"] == 0
         assert city["value"] == "Paris"
-        plain = whole(model)[1]
+        plain = whole(model)[2]
         for here, there in zip(decisions[0]["labels"], plain[0]["labels"], strict=True):
             weights = [[part["weight"] for part in x["attributions"]] for x in (here, there)]
             assert weights[0] == pytest.approx(weights[1], abs=1e-12)
@@ -436,9 +453,8 @@ def test_a_table_alone_leaves_no_lines_behind(cli, folder, tmp_path):
     assert pd.read_parquet(tmp_path / "only.parquet")["id"].nunique() == 300
 
 
-def test_the_file_reads_back_with_its_chain_unbroken(audited, tmp_path):
-    audited("logistic")
-    audit = AuditFile(str(tmp_path / "out.jsonl"))
+def test_the_file_reads_back_with_its_chain_unbroken(whole):
+    audit = AuditFile(str(whole("logistic")[0]))
     assert sum(1 for _ in audit.records()) == 300
     assert audit.end["count"] == 300
     audit.close()

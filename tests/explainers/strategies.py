@@ -19,7 +19,8 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from limecli import registry
 from limecli.inputs.background import background_from_table
-from limecli.inputs.table import RowEncoder, Table
+from limecli.inputs.row_encoder import RowEncoder
+from limecli.inputs.table import Table
 from limecli.models.frames import decode
 from limecli.types import Instance, LimeSettings, Predictor
 

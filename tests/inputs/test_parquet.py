@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from limecli.errors import InputError
 from limecli.inputs.background import background_from_table
+from limecli.inputs.row_encoder import RowEncoder
 from limecli.inputs.row_stream import ABSENT, MAX_CELL, BadCell
-from limecli.inputs.table import RowEncoder, Table, check_features, read_table
+from limecli.inputs.table import Table, check_features, read_table
 from limecli.types import Instance, Skipped
 
 pa = pytest.importorskip("pyarrow")

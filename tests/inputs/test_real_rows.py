@@ -18,7 +18,8 @@ from sklearn.preprocessing import OneHotEncoder
 
 from limecli.inputs.background import background_from_table
 from limecli.inputs.real_rows import real_rows
-from limecli.inputs.table import RowEncoder, read_table
+from limecli.inputs.row_encoder import RowEncoder
+from limecli.inputs.table import read_table
 from limecli.types import Instance
 from tests.conftest import Result
 

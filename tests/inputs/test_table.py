@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from limecli.errors import InputError, UsageError
 from limecli.inputs.background import background_from_table, read_background, to_json
-from limecli.inputs.table import RowEncoder, read_table, select_rows
+from limecli.inputs.row_encoder import RowEncoder
+from limecli.inputs.table import Table, read_table, select_rows
 from limecli.types import Skipped
 
 ROWS = [
@@ -197,3 +198,18 @@ def test_every_way_in_which_pandas_writes_json(tmp_path, orient):
     table = read_table(str(path))
     assert table.columns == ["age", "city"]
     assert table.raw["city"].tolist() == ["Ulm", "Köln, Rhein", None]
+
+
+def test_0_and_1_are_other_spellings_of_truths():
+    rows = pd.DataFrame({"owner": [True, False] * 20})
+    table = Table("train.csv", None, rows.astype(str), True)
+    background = background_from_table(table, ("owner",), "quartile")
+    for cells, untyped in (
+        (["1", "0", "true", "False"], True),
+        ([1, 0, 1.0, False], False),
+    ):
+        asked = Table.of_cells("q", ("owner",), [(cell,) for cell in cells], untyped)
+        encoder = RowEncoder(background)
+        found = [encoder.encode(asked, i, str(i)) for i in range(4)]
+        assert [item.values[0] for item in found] == [True, False, True, False]
+        assert len(encoder.columns[0].categories) == 2

@@ -13,7 +13,8 @@ from lime.discretize import DecileDiscretizer, QuartileDiscretizer
 from sklearn.preprocessing import StandardScaler
 
 from limecli.inputs.background import background_from_table, continuous_column
-from limecli.inputs.table import RowEncoder, Table, read_table
+from limecli.inputs.row_encoder import RowEncoder
+from limecli.inputs.table import Table, read_table
 from limecli.types import Skipped
 
 CELLS = ["1", "2.5", "-3e4", "", "NA", "nan", "True", "False", "true", "x", "two words", ' "',
