@@ -268,13 +268,15 @@ class Call:
 # --- A process that was started for us
 
 
-def settle() -> None:
+def settle(parent: int | None = None) -> None:
     """Make this process a good worker: it prints on stderr, leaves Ctrl-C to the driver (which
     ends it), and ends by itself when the driver was killed.
+
+    `parent` is who started it; it may be gone already. None: whoever that is.
     """
     if sys.platform != "win32":
         os.dup2(2, 1)
-        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_end_with, args=(parent or os.getppid(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

@@ -232,8 +232,9 @@ class Processes(Crew):
 
     def start(self) -> None:
         self._backend, self.jobs = joblib_backend(
-            "loky", self.jobs, inner_max_num_threads=1, initializer=settle
-        )
+            "loky", self.jobs, inner_max_num_threads=1, initializer=settle,
+            initargs=(os.getpid(),),
+        )  # fmt: skip
 
     def call(self, task: Any) -> Call:
         return Call(do_away, self._shared, None, task)

@@ -151,6 +151,8 @@ class Groups:
         if found is not None and sign < 0:
             found = -found
         for j, place in shown:
+            if parts[j]["weight"] == 0 and parts[j]["low"] is None and label.get("interval"):
+                continue  # never in the background: its 0 was not measured
             replicates = None if found is None else found[:, j]
             yield place, _Weight(index, sign * parts[j]["weight"], replicates)
 

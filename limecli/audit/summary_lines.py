@@ -7,6 +7,7 @@ from typing import Any
 
 from limecli.report.words import clean, number, weight
 
+_LARGE = 1e6  # numbers from here on are told by three digits and an exponent
 _WIDTH = 100
 _NAME = 28  # characters of a name
 _CLASSES, _FEATURES, _REASONS, _COLUMNS = 4, 6, 3, 3
@@ -73,7 +74,7 @@ def _spreads(content: Mapping[str, Any]) -> list[str]:
         if not found["count"]:
             rows.append(f"  {name:<23} not measured")
             continue
-        cells = "".join(f"{_value(found[part]):>11}" for part in _QUANTILES)
+        cells = "".join(f" {_value(found[part]):>10}" for part in _QUANTILES)
         unknown = f"{found['unknown']:,} unknown" if found["unknown"] else ""
         rows.append(f"  {name:<23}{cells}  {unknown}".rstrip())
     return [f"{'':<25}{''.join(f'{name:>11}' for name in _QUANTILES)}", *rows]
@@ -222,7 +223,9 @@ def _percent(share: float, low: float, high: float) -> str:
 
 
 def _value(value: float | None) -> str:
-    return "-" if value is None else number(value)
+    if value is None:
+        return "-"
+    return number(value) if abs(value) < _LARGE else f"{value:.3g}"
 
 
 def _short(text: str) -> str:

@@ -115,6 +115,11 @@ def _prepared(model: str, source: Source, options: Options, preprocess: str | No
         for key in ("batch_size", "max_memory"):
             told.pop(key, None)
             told["requested"].pop(key, None)
+    elif requested.batch_size or requested.max_memory:
+        console.note(
+            "the last digits of this model depend on how many samples it gets at a time:"
+            " --batch-size and --max-memory are part of the settings"
+        )
     background = describe_background(opened.background)
     first = envelope(describe_model(run), background, told, opened.read, of_audit(told, background))
     return _Prepared(run, opened, found, first)
