@@ -213,7 +213,7 @@ def _write_summaries(
 
 def _tell(content: Mapping[str, Any], sink: Sink, options: Options) -> None:
     """The summary and the last hash, on stderr."""
-    from limecli.audit.summary_lines import summary_lines
+    from limecli.audit.summary.lines import summary_lines
 
     if options.common.quiet:
         return

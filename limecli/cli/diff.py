@@ -67,8 +67,8 @@ def diff(
     ] = None,
 ) -> None:
     """Compare two audits decision by decision, within the errors of their weights."""
-    from limecli.audit.changes import Limits
     from limecli.audit.compare import compare_audits
+    from limecli.audit.compare.changes import Limits
     from limecli.report.jsonl import AuditFile
 
     console = common.console()
@@ -109,7 +109,7 @@ class _Allowance:
 
 def _allowances(given: Iterable[str]) -> Iterator[_Allowance]:
     """Read --fail-on. Raises UsageError for what is no kind of change or no number."""
-    from limecli.audit.changes import KINDS
+    from limecli.audit.compare.changes import KINDS
 
     for text in (part.strip() for one in given for part in one.split(",")):
         kind, colon, told = text.partition(":")
@@ -193,7 +193,7 @@ def _show(
         for part in _json(content, kept):
             sys.stdout.write(part.decode())
     elif output is None:
-        from limecli.audit.told import lines
+        from limecli.audit.compare.told import lines
 
         sys.stdout.write("\n".join(lines(content, map(_loaded, _kept_lines(kept)))) + "\n")
     else:

@@ -184,7 +184,7 @@ def schema(
     ] = Described.report,
 ) -> None:
     """Print the JSON Schema of a report, of an audit's lines, or of its summary."""
-    from limecli.audit.summary_schema import SUMMARY_SCHEMA
+    from limecli.audit.summary.schema import SUMMARY_SCHEMA
     from limecli.report.schema import AUDIT_SCHEMA, REPORT_SCHEMA
 
     common.console()

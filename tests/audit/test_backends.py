@@ -23,8 +23,8 @@ import pytest
 from joblib import effective_n_jobs
 from threadpoolctl import ThreadpoolController
 
-from limecli.audit.at_work import Versions
 from limecli.audit.backends import Parallelism, in_order, one_thread
+from limecli.audit.backends.at_work import Versions
 from limecli.errors import InputError, LimecliError, PredictError, UsageError
 from limecli.models.trust import UntrustedNameError
 from tests.audit import work

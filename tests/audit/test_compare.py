@@ -14,9 +14,9 @@ import pytest
 from scipy.stats import t as student
 from sklearn.ensemble import RandomForestClassifier
 
-from limecli.audit.changes import Limits
 from limecli.audit.compare import compare_audits
-from limecli.audit.pairing import pairs
+from limecli.audit.compare.changes import Limits
+from limecli.audit.compare.pairing import pairs
 from limecli.errors import ReportError, UsageError
 from limecli.report.jsonl import AuditFile
 from tests.audit.made import Bed, decision, envelope, numbers, part, skipped, written

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from limecli.audit.association import cramers_v, interval_of_v
 from limecli.audit.gates import Gates
-from limecli.audit.proportions import newcombe, of_difference, of_mean, wilson
-from limecli.audit.protected import NOT_RECEIVED, NOT_SEEN, Groups
 from limecli.audit.summary import Summary
+from limecli.audit.summary.association import cramers_v, interval_of_v
+from limecli.audit.summary.proportions import newcombe, of_difference, of_mean, wilson
+from limecli.audit.summary.protected import NOT_RECEIVED, NOT_SEEN, Groups
 from tests.audit.made_records import envelope, label, record, skipped
 
 NAMES = ("sex", "job", "noise")

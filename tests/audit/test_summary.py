@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from limecli.audit.features import FeatureTable
 from limecli.audit.gates import Gates
-from limecli.audit.quantiles import Spread
-from limecli.audit.reasons import normalised
 from limecli.audit.summary import Summary, fidelity_word
-from limecli.audit.summary_lines import summary_lines
-from limecli.audit.summary_schema import SUMMARY_SCHEMA
+from limecli.audit.summary.features import FeatureTable
+from limecli.audit.summary.lines import summary_lines
+from limecli.audit.summary.quantiles import Spread
+from limecli.audit.summary.reasons import normalised
+from limecli.audit.summary.schema import SUMMARY_SCHEMA
 from limecli.report import words
 from limecli.report.json import as_dict
 from limecli.report.jsonl import AuditFile

@@ -11,7 +11,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from limecli.audit.summary_schema import SUMMARY_SCHEMA
+from limecli.audit.summary.schema import SUMMARY_SCHEMA
 from limecli.report.jsonl import Chain, line_of
 from tests.conftest import SAMPLES
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limecli.audit.averages import Averages, mean_of, sampled
+from limecli.audit.summary.averages import Averages, mean_of, sampled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from limecli.audit.averages import Keys
+    from limecli.audit.summary.averages import Keys
     from limecli.types import FloatArray
 
 _BLOCK = 1024  # decisions taken into the sums at once

@@ -10,11 +10,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from limecli.audit.apart import LEVEL
-from limecli.audit.changes import KINDS, Change, Limits, Terms, judge
-from limecli.audit.envelopes import differing, terms_of
-from limecli.audit.means import Means
-from limecli.audit.pairing import pairs
+from limecli.audit.compare.apart import LEVEL
+from limecli.audit.compare.changes import KINDS, Change, Limits, Terms, judge
+from limecli.audit.compare.envelopes import differing, terms_of
+from limecli.audit.compare.means import Means
+from limecli.audit.compare.pairing import pairs
 from limecli.audit.places import malformed, unfinished
 from limecli.report.jsonl import AuditFile, line_of
 

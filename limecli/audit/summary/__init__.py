@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from limecli.audit.features import FeatureTable
 from limecli.audit.gates import Gates
-from limecli.audit.notes import notes
-from limecli.audit.protected import Groups
-from limecli.audit.quantiles import Spread
-from limecli.audit.reasons import Reasons
+from limecli.audit.summary.features import FeatureTable
+from limecli.audit.summary.notes import notes
+from limecli.audit.summary.protected import Groups
+from limecli.audit.summary.quantiles import Spread
+from limecli.audit.summary.reasons import Reasons
 
 SCHEMA_VERSION = 1  # raise it when a key changes its meaning or goes; adding keys leaves it
 _MOST_LABELS = 20  # classes up to which each has its own table of features

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from limecli.audit.association import cramers_v, interval_of_v
-from limecli.audit.averages import sampled
-from limecli.audit.group_sums import GroupWeights, Outcomes
-from limecli.audit.grouping import MOST_GROUPS, POOLED, Grouping, grouping
-from limecli.audit.notes import PROTECTED
-from limecli.audit.proportions import wilson
+from limecli.audit.summary.association import cramers_v, interval_of_v
+from limecli.audit.summary.averages import sampled
+from limecli.audit.summary.group_sums import GroupWeights, Outcomes
+from limecli.audit.summary.grouping import MOST_GROUPS, POOLED, Grouping, grouping
+from limecli.audit.summary.notes import PROTECTED
+from limecli.audit.summary.proportions import wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

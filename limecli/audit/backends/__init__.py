@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from queue import Empty
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from limecli.audit.at_work import do_here, one_thread
+from limecli.audit.backends.at_work import do_here, one_thread
 from limecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from limecli.audit.crews import Crew, Ticket
+    from limecli.audit.backends.crews import Crew, Ticket
 
 __all__ = ["BACKENDS", "Parallelism", "in_order", "one_thread"]
 
@@ -87,14 +87,14 @@ def _crew(
 ) -> Crew | None:
     """The workers, not started yet; None: none but this process."""
     if how.backend in ("dask", "ray"):
-        from limecli.audit import clusters
+        from limecli.audit.backends import clusters
 
         kind = clusters.OverDask if how.backend == "dask" else clusters.OverRay
         return kind(work, shared, _jobs(how.jobs), how.scheduler, note)
     jobs = _jobs(how.jobs)
     if jobs == 1:
         return None
-    from limecli.audit.crews import Processes, Threads
+    from limecli.audit.backends.crews import Processes, Threads
 
     return (Threads if how.backend == "threading" else Processes)(work, shared, jobs, note)
 
@@ -135,7 +135,7 @@ class _Window:
             raise self._error
 
     def _fill(self) -> None:
-        from limecli.audit.crews import Ticket
+        from limecli.audit.backends.crews import Ticket
 
         while self._open and len(self._tickets) < _AHEAD * self._crew.jobs:
             if self._failed():
@@ -164,7 +164,7 @@ class _Window:
 
     def _recover(self) -> None:
         """Hand out again what went with a worker. Raises what is not the loss of one."""
-        from limecli.audit.crews import MAX_LOSSES, died_again
+        from limecli.audit.backends.crews import MAX_LOSSES, died_again
 
         for ticket in self._tickets:
             if ticket.failure is not None and not isinstance(ticket.failure, self._crew.lost):

@@ -22,7 +22,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from limecli.audit.at_work import (
+from limecli.audit.backends.at_work import (
     Call,
     Outcome,
     Shared,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from limecli.audit.changes import Terms
+from limecli.audit.compare.changes import Terms
 from limecli.errors import UsageError
 
 Envelope = Mapping[str, Any]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limecli.audit.averages import Averages
-from limecli.audit.grouping import MOST_GROUPS
-from limecli.audit.proportions import newcombe, of_difference, of_mean, wilson
+from limecli.audit.summary.averages import Averages
+from limecli.audit.summary.grouping import MOST_GROUPS
+from limecli.audit.summary.proportions import newcombe, of_difference, of_mean, wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

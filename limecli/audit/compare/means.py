@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limecli.audit.apart import LEVEL, Known, spread
+from limecli.audit.compare.apart import LEVEL, Known, spread
 from limecli.surrogate.intervals import quantile
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
-from limecli.audit.at_work import (
+from limecli.audit.backends.at_work import (
     Call,
     Shared,
     Versions,
@@ -25,7 +25,7 @@ from limecli.audit.at_work import (
     forget,
     from_ray,
 )
-from limecli.audit.crews import Crew, Work, died_again, joblib_backend, packed
+from limecli.audit.backends.crews import Crew, Work, died_again, joblib_backend, packed
 from limecli.errors import PredictError, UsageError
 
 _ANSWER_S = 10
@@ -173,7 +173,7 @@ class OverDask(_Cluster):
                 memory_limit=0,  # else Dask writes what it holds to disk
                 silence_logs=logging.CRITICAL + 1,
                 security=_certificates(),
-                preload="limecli.audit.at_work",
+                preload="limecli.audit.backends.at_work",
                 local_directory=folder,
             )
         except RuntimeError as error:

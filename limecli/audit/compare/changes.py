@@ -17,7 +17,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from limecli.audit.apart import Gap, Known, gaps, on_top, shared
+from limecli.audit.compare.apart import Gap, Known, gaps, on_top, shared
 
 KINDS = ("prediction", "top", "sign", "weight", "fidelity", "skipped", "missing")
 _MOVED = 1e-6  # of what the features move: smaller changes of a regression are rounding
