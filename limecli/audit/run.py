@@ -141,10 +141,14 @@ def _chained(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
 
 def _check_same(job: Job, block: Block, lines: Sequence[AuditLine], journal: Journal) -> None:
     marks = job.reader.marks(block.entries) if lines else []
-    for (index, sha256), line in zip(marks, lines, strict=False):
+    for entry, (index, sha256), line in zip(block.entries, marks, lines, strict=False):
         item = line.content
-        known = item["input"]["sha256"] if item["status"] == "ok" else None
-        same = sha256 == known or (item["status"] == "skipped" and item["kind"] == "predict")
+        if item["status"] == "ok":
+            same = sha256 == item["input"]["sha256"]
+        elif item["kind"] == "predict":
+            same = sha256 is not None
+        else:  # a picture has a hash though it is damaged
+            same = sha256 is None or bool(job.reader.read([entry]).skipped)
         if item["index"] != index or not same:
             raise InputError(
                 f"the input has changed: {item['id']} (line {line.number} of {journal.path}) was"

@@ -313,6 +313,13 @@ def test_every_picture_of_a_folder_is_explained(cli, tmp_path):
     ]  # fmt: skip
     assert [item["status"] for item in decisions] == ["skipped", "ok", "ok"]
     assert end["count"] == 3
+    lines = (tmp_path / "i.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "again.jsonl.partial").write_bytes(b"".join(lines[:3]))
+    again = cli("audit", "image", SAMPLES / "digits.onnx", tmp_path / "in", "-o",
+                tmp_path / "again.jsonl", "-n", "64", "--segmentation", "grid", "-q",
+                "--resume")  # fmt: skip
+    assert again.code == 0, again.stderr
+    assert (tmp_path / "again.jsonl").read_bytes() == b"".join(lines)
 
 
 # Bad rows
@@ -347,6 +354,20 @@ def test_strict_stops_at_the_first_bad_row(cli, fails, folder, tmp_path):
                    *SMALL)  # fmt: skip
     assert "row 300" in result.stderr
     assert not (tmp_path / "s.jsonl").exists()
+
+
+def test_rows_that_the_model_refuses_at_the_beginning_are_skipped(cli, folder, tmp_path):
+    train = people(100)[["age", "income"]]
+    bare = LogisticRegression().fit(train, train["income"] > 30)
+    (folder / "bare.pkl").write_bytes(pickle.dumps(bare))
+    rows = people(60, 5).astype({"age": object})
+    rows.loc[:49, "age"] = None
+    rows.to_csv(folder / "gaps.csv", index=False)
+    result = cli("audit", "tabular", folder / "bare.pkl", folder / "gaps.csv", "-b",
+                 folder / "train.csv", "-o", tmp_path / "g.jsonl", *SMALL)  # fmt: skip
+    assert result.code == 0, result.stderr
+    _, decisions, _ = read(tmp_path / "g.jsonl")
+    assert [item["status"] for item in decisions] == ["skipped"] * 50 + ["ok"] * 10
 
 
 def test_an_unseen_category_has_no_weight_and_harms_no_other_row(audited, whole, folder):
