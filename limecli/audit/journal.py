@@ -107,6 +107,9 @@ class Journal:
 
     def begin(self, envelope: bytes) -> None:
         """Write the first line of a new audit."""
+        if self._left is not None:
+            self._left.close()
+            self._left = None
         self._file.seek(0)
         self._file.truncate()
         self.chain = Chain(envelope)

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from limecli.audit.backends import Parallelism, in_order
@@ -111,9 +111,11 @@ def _after(
 ) -> tuple[Iterator[Block], list[AuditLine]]:
     """The blocks that an earlier run did not finish, and what it wrote of the first of them.
 
-    What it did finish is read again, to see that the input still is the same.
+    What it did finish is read again, to see that the input still is the same. The last block is
+    explained again in any case: nothing else guards the last line.
     """
     recorded = journal.recorded()
+    last: tuple[Block, list[AuditLine]] | None = None
     for block in blocks:
         lines = list(islice(recorded, len(block.entries)))
         _check_same(job, block, lines, journal)
@@ -124,19 +126,20 @@ def _after(
         counts.decisions += len(lines)
         counts.resumed += len(lines)
         told.progress(len(lines))
-        if len(lines) < len(block.entries):
-            return _chained(block, blocks), lines
+        if lines and len(lines) == len(block.entries):
+            last = block, lines
+            continue
+        if lines or last is None:
+            return chain([block], blocks), lines
+        return chain([last[0], block], blocks), last[1]
     if next(recorded, None) is not None:
         raise InputError(
             f"{journal.path} holds more decisions than the input: it has changed since",
             "give the input that the audit began with",
         )
-    return iter(()), []
-
-
-def _chained(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
-    yield first
-    yield from rest
+    if last is None or journal.finished:
+        return iter(()), []
+    return iter([last[0]]), last[1]
 
 
 def _check_same(job: Job, block: Block, lines: Sequence[AuditLine], journal: Journal) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, compress, islice
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,10 +16,13 @@ from limecli.types import Background, Instance, Kind
 
 if TYPE_CHECKING:
     from limecli.audit.readers import Reader
+    from limecli.cli.rows import Rows as EncodedRows
     from limecli.inputs.row_stream import RowStream
+    from limecli.inputs.table import Table
     from limecli.types import FloatArray
 
 _HEAD = 1000  # entries that are looked at before anything is explained
+_LONGEST_HEAD = 100_000  # where it is given up that one of them may be good
 
 
 @dataclass
@@ -81,36 +85,27 @@ class AuditedRows:
         from limecli.cli import rows
         from limecli.inputs.real_rows import real_rows
         from limecli.inputs.row_stream import hash_file
-        from limecli.inputs.table import require_column
 
         at_first = None if self.query else hash_file(self.rows.path)
         stream = self._stream()
         entries: Iterator[Any] = enumerate(stream.rows())
-        head = list(islice(entries, _HEAD))
-        if not head:
-            raise InputError(f"{stream.name} has no rows")
-        table = _table(stream, head)
-        protected = columns_of(self.protected, stream.columns, "--protected", stream.name)
         hidden = columns_of(masked, stream.columns, "--mask", stream.name)
+        protected = columns_of(self.protected, stream.columns, "--protected", stream.name)
         both = set(protected) & set(hidden)
         if both:
             raise UsageError(
                 f"--mask and --protected both name {min(both)}",
                 "groups cannot be told without the values that make them",
             )
+        with _discreet(stream, hidden) as head:
+            found, table = self._found(run, stream, entries, head)
+            run.notes(found.notes)
+            bound = found.bound(run.predictor)
+            first = _taken(bound.predict_fn, found.instances)
+            rows.probe_missing(found, bound, first)
+            run.notes(rows.probe_integers(found, run.predictor, first))
+            run.bind(bound, (first,), self.rows.target)
         wanted = self.rows
-        found = rows.Rows.of(
-            table, "all", run.predictor, wanted.background, wanted.id_column, wanted.target,
-            wanted.categorical, wanted.discretizer, head=True,
-        )  # fmt: skip
-        if wanted.id_column is not None:
-            require_column(table, wanted.id_column, "--id-column")
-        run.notes(note for note in found.notes if not any(f"{name!r}" in note for name in hidden))
-        bound = found.bound(run.predictor)
-        first = _taken(bound.predict_fn, found.instances)
-        rows.probe_missing(found, bound, first)
-        run.notes(rows.probe_integers(found, run.predictor, first))
-        run.bind(bound, (first,), wanted.target)
         own, _ = wanted.own(found.known)
         reader = readers.Rows(
             stream.name, stream.columns, stream.untyped, found.known, wanted.id_column,
@@ -135,6 +130,30 @@ class AuditedRows:
             real_rows(table, found.known.columns),
         )  # fmt: skip
 
+    def _found(
+        self, run: Run, stream: RowStream, entries: Iterator[Any], head: list[tuple[int, Any]]
+    ) -> tuple[EncodedRows, Table]:
+        """The rows of the head, which is read on until one of them is good."""
+        from limecli.cli import rows
+        from limecli.inputs.table import require_column
+
+        wanted, fault = self.rows, InputError(f"{stream.name} has no rows")
+        while len(head) < _LONGEST_HEAD and (part := list(islice(entries, _HEAD))):
+            head += part
+            try:
+                table = _table(stream, head)
+                if wanted.id_column is not None:
+                    require_column(table, wanted.id_column, "--id-column")
+                return rows.Rows.of(
+                    table, "all", run.predictor, wanted.background, wanted.id_column,
+                    wanted.target, wanted.categorical, wanted.discretizer, head=True,
+                ), table  # fmt: skip
+            except rows.NoGoodRowError as error:
+                fault = InputError(
+                    f"{error.message}; nor can any other of the first {len(head):,} rows be read"
+                )
+        raise fault
+
     def _stream(self) -> RowStream:
         from limecli.inputs.row_stream import open_rows
 
@@ -145,8 +164,27 @@ class AuditedRows:
         return open_query(self.query, self.database or "")
 
 
-def _table(stream: RowStream, head: Sequence[tuple[int, Any]]) -> Any:
+@contextmanager
+def _discreet(stream: RowStream, hidden: Sequence[str]) -> Iterator[list[tuple[int, Any]]]:
+    """A head to be filled; errors about it do not tell the values of hidden columns."""
+    head: list[tuple[int, Any]] = []
+    try:
+        yield head
+    except (InputError, PredictError) as error:
+        places = [stream.columns.index(name) for name in hidden]
+        cells = (cells[j] for _, cells in head if isinstance(cells, tuple) for j in places)
+        if not any(str(cell) in error.message for cell in cells if cell is not None):
+            raise
+        told = type(error)(
+            "the first rows cannot be explained (why is left out: a column is masked)",
+            "without --mask it is told",
+        )
+        raise told from None
+
+
+def _table(stream: RowStream, head: Sequence[tuple[int, Any]]) -> Table:
     """The rows of the head that can be read, cells that cannot left out."""
+    from limecli.cli.rows import NoGoodRowError
     from limecli.inputs.row_stream import ABSENT, BadCell, BadRow
     from limecli.inputs.table import Table
 
@@ -156,10 +194,7 @@ def _table(stream: RowStream, head: Sequence[tuple[int, Any]]) -> Any:
         if not isinstance(cells, BadRow)
     ]
     if not good:
-        raise InputError(
-            f"{stream.name}, row {head[0][0]}: {head[0][1].reason}; nor can any of the first"
-            f" {len(head):,} rows be read"
-        )
+        raise NoGoodRowError(f"{stream.name}, row {head[0][0]}: {head[0][1].reason}")
     return Table.of_cells(stream.name, stream.columns, good, stream.untyped)
 
 

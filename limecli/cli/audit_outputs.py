@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LINES = ".jsonl"
 TABLES = (".csv", ".parquet")
 _SUMMARIES = (".json", ".html")
+_STDOUT = ("-", "/dev/stdout")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Outputs:
         """
         known = (LINES, *TABLES, ".html")
         for path in options.files:
-            if suffix(path) not in known and not is_stream(path):
+            if suffix(path) not in known and path not in _STDOUT and not is_stream(path):
                 raise UsageError(
                     f"-o {path}: no audit is written as {suffix(path) or 'a file without suffix'}",
                     f"known: {' '.join(known)}",
@@ -52,12 +53,12 @@ class Outputs:
                 raise UsageError(f"--summary {path}: a summary is .json or .html")
         pages = [path for path in options.files if suffix(path) == ".html"]
         tables = [path for path in options.files if suffix(path) in TABLES]
-        lines = [path for path in options.files if path not in (*pages, *tables)]
+        lines = [path for path in options.files if path not in (*pages, *tables, *_STDOUT)]
         if len(lines) > 1:
             raise UsageError(
                 f"-o {lines[0]} and -o {lines[1]}: the lines are written once", "copy the file"
             )
-        for path in (*options.files, *(options.summary or ())):
+        for path in (*lines, *tables, *pages, *(options.summary or ())):
             check_writable(path)
             check_not_read(path, read)
         if any(suffix(path) == ".parquet" for path in tables):

@@ -180,7 +180,10 @@ def schema(
     common: CommonOptions,
     what: Annotated[
         Described,
-        typer.Argument(help="A JSON report, a line of an audit, or the summary of one."),
+        typer.Argument(
+            metavar="[report|audit|summary]",
+            help="A JSON report, a line of an audit, or the summary of one.",
+        ),
     ] = Described.report,
 ) -> None:
     """Print the JSON Schema of a report, of an audit's lines, or of its summary."""

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from limecli.types import FloatArray
 
 
+class NoGoodRowError(InputError):
+    """Not one of the rows can be encoded; others, which come later, may."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """The rows asked for, encoded by a background.
@@ -123,7 +127,7 @@ class Rows:
             else:
                 instances.append(item)
         if not instances:
-            raise InputError(skipped[0].reason)
+            raise NoGoodRowError(skipped[0].reason)
         if not head:
             notes.extend(encoder.notes.values())
         known = background

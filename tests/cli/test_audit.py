@@ -6,6 +6,7 @@ import json
 import pickle
 import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -479,3 +480,42 @@ def test_the_file_reads_back_with_its_chain_unbroken(whole):
     assert sum(1 for _ in audit.records()) == 300
     assert audit.end["count"] == 300
     audit.close()
+
+
+def test_rows_behind_many_bad_ones_are_found(audited, folder):
+    head, *good = (folder / "rows.csv").read_text().splitlines()
+    lines = [head, *["x,abc,30.5,Rome,f"] * 1500, *good[:3]]
+    (folder / "late.csv").write_text("\n".join(lines) + "\n")
+    _, decisions, _ = audited("forest", rows="late.csv")
+    assert [item["status"] for item in decisions] == ["skipped"] * 1500 + ["ok"] * 3
+
+
+def test_what_the_first_rows_fail_by_tells_no_masked_value(cli, folder, tmp_path):
+    (folder / "secret.csv").write_text("person,age,income,city,sex\na,SECRET,30,Rome,f\n")
+    result = cli("audit", "tabular", folder / "forest.pkl", folder / "secret.csv", "-b",
+                 folder / "train.csv", "-o", tmp_path / "m.jsonl", "--mask", "age")  # fmt: skip
+    assert result.code == 4
+    assert "SECRET" not in result.stderr
+    assert "masked" in result.stderr
+
+
+def test_an_edited_last_line_is_seen_when_it_is_gone_on_with(cli, folder, whole, tmp_path):
+    path, *_ = whole("forest")
+    lines = path.read_bytes().splitlines(keepends=True)[:-1]
+    for count in (300, 1):
+        edited = [*lines[:count], lines[count].replace(b'"intercept":0', b'"intercept":1')]
+        (folder / "edited.jsonl.partial").write_bytes(b"".join(edited))
+        result = subprocess.run(
+            [sys.executable, "-m", "limecli", "audit", "tabular", "forest.pkl", "rows.csv", "-b",
+             "train.csv", "-o", "edited.jsonl", "--resume", *SMALL],
+            cwd=folder, check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        assert result.returncode == 6, result.stderr
+        assert "was edited" in result.stderr
+
+
+def test_a_leftover_without_a_decision_is_begun_anew(audited, whole, tmp_path):
+    path, *_ = whole("logistic")
+    (tmp_path / "out.jsonl.partial").write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    _, decisions, _ = audited("forest")
+    assert len(decisions) == 300
