@@ -104,7 +104,8 @@ def _prepared(model: str, source: Source, options: Options, preprocess: str | No
     if options.require_background:
         check_background(opened.background)
     default = _NUM_SAMPLES if source.kind == "tabular" else None
-    requested = lime_settings(source.kind, options.lime, run.predictor, opened.own, default)
+    lime = options.lime
+    requested = lime_settings(source.kind, lime, run.predictor, opened.own, default, flips=0)
     with console.progress() as progress:
         progress.total = requested.num_samples
         job = _job(run, opened, requested)

@@ -188,7 +188,11 @@ class LimeOptions:
     num_samples: Annotated[
         int | None,
         typer.Option(
-            "-n", "--num-samples", min=10, max=10_000_000, help="Samples [5000; images 1000]."
+            "-n",
+            "--num-samples",
+            min=10,
+            max=10_000_000,
+            help="Samples [5000; images 1000; audits of rows 16384].",
         ),
     ] = None
     num_features: Annotated[
@@ -248,7 +252,9 @@ class LimeOptions:
     ] = None
     flips: Annotated[
         int | None,
-        typer.Option(min=0, max=20, help="How many changes of the decision to look for [1]."),
+        typer.Option(
+            min=0, max=20, help="How many changes of the decision to look for [1; audits 0]."
+        ),
     ] = None
     flip_threshold: Annotated[
         float | None, typer.Option(help="What a flip moves the output of a regression across.")

@@ -58,8 +58,11 @@ def lime_settings(
     predictor: Predictor,
     own: Mapping[str, Any],
     num_samples: int | None = None,
+    flips: int = _FLIPS,
 ) -> LimeSettings:
-    """LIME's settings for a run; `own` are those of the kind, `num_samples` another default."""
+    """LIME's settings for a run; `own` are those of the kind, `num_samples` and `flips` are
+    other defaults.
+    """
     default_k = None if kind == "image" else 10
     limes = lime.engine is Engine.lime
     found = LimeSettings(
@@ -82,7 +85,7 @@ def lime_settings(
         settle=lime.settle,
         max_samples=lime.max_samples,
         tie_tolerance=lime.tie_tolerance,
-        flips=None if limes else _FLIPS if lime.flips is None else lime.flips,
+        flips=None if limes else flips if lime.flips is None else lime.flips,
         flip_threshold=_threshold(lime, predictor),
         **own,
     )
