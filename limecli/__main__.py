@@ -1,5 +1,6 @@
 """`python -m limecli`, and the console script: Ctrl-C ends well while the rest still loads, too."""
 
+import atexit
 import gc
 import os
 import sys
@@ -26,6 +27,8 @@ def main() -> None:
         (gc.unfreeze if "duckdb" in sys.modules else gc.freeze)()
     # CPython remembers an interrupt that fell into an exec (dataclasses use it) though it was
     # caught, and would end the process by signal.
+    if "joblib" in sys.modules:  # its workers have left semaphores
+        atexit._run_exitfuncs()
     sys.stderr.flush()
     os._exit(130)
 

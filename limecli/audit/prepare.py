@@ -32,6 +32,7 @@ class Settled:
     notes: tuple[str, ...]
 
 
+@one_thread()
 def settled(
     job: Job,
     predictor: Predictor,
@@ -42,17 +43,6 @@ def settled(
     """Ask the model what all blocks rest on. `predictor` takes the payloads of `first`, the first
     instances; `real` are rows of the audit itself, `float[m, n_features]`.
     """
-    with one_thread():
-        return _settled(job, predictor, first, real, progress)
-
-
-def _settled(
-    job: Job,
-    predictor: Predictor,
-    first: Sequence[Instance],
-    real: FloatArray | None,
-    progress: Callable[[int], None],
-) -> Settled:
     background = job.reader.background
     name = f"{job.settings.engine}-{job.settings.kind}"
     build: Callable[..., Explainer] = registry.load(registry.EXPLAINERS, name)

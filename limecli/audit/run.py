@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
@@ -69,11 +70,12 @@ def run_audit(
         if sink.finished:
             _check_over(blocks, sink)
             return counts
-    for done in in_order(explain_block, job, blocks, how, told.note):
-        lines = _uncut(done, cut, sink.path)
-        cut = []
-        told.notes(done.notes)
-        _write(lines, sink, told, counts, strict)
+    with closing(in_order(explain_block, job, blocks, how, told.note)) as outcomes:
+        for done in outcomes:
+            lines = _uncut(done, cut, sink.path)
+            cut = []
+            told.notes(done.notes)
+            _write(lines, sink, told, counts, strict)
     return counts
 
 

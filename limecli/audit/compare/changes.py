@@ -172,6 +172,8 @@ def _weights(change: Change, same_draws: bool) -> None:
             opposite = (told["old"] > 0) != (told["new"] > 0)
             if opposite and old.leaves_out_0(gap.old) and new.leaves_out_0(gap.new):
                 change.found.setdefault("sign", []).append(told)
+    for kind in ("weight", "sign"):  # what moved most comes first
+        change.found.get(kind, []).sort(key=lambda told: -abs(told["new"] - told["old"]))
 
 
 def _gap(label: str, old: Known, new: Known, gap: Gap) -> dict[str, Any]:
