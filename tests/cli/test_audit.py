@@ -519,3 +519,13 @@ def test_a_leftover_without_a_decision_is_begun_anew(audited, whole, tmp_path):
     (tmp_path / "out.jsonl.partial").write_bytes(path.read_bytes().splitlines(keepends=True)[0])
     _, decisions, _ = audited("forest")
     assert len(decisions) == 300
+
+
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_a_cluster_of_this_machine_changes_no_byte(folder, command, whole, backend):
+    pytest.importorskip({"dask": "distributed", "ray": "ray"}[backend])
+    words = [*command, "audit", "tabular", "logistic.pkl", "rows.csv", "-b", "train.csv", *SMALL]
+    subprocess.run(
+        [*words, "-o", f"{backend}.jsonl", "--backend", backend, "-j", "2"], cwd=folder, check=True
+    )
+    assert (folder / f"{backend}.jsonl").read_bytes() == whole("logistic")[0].read_bytes()
