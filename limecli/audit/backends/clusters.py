@@ -262,6 +262,8 @@ _FEWEST_ACTORS = 2  # with one, joblib would not ask Ray at all
 class OverRay(_Cluster):
     """Workers of Ray: actors that take turns."""
 
+    blamed = 2  # the outcome of the task before may have been lost on its way
+
     def __init__(
         self,
         work: Work,
