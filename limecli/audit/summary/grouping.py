@@ -72,7 +72,6 @@ class _Values:
         counts = Counter(_cut(value) for value in first if value is not None)
         for value, _ in counts.most_common(_MOST_VALUES):
             self._own.of(value)
-        self._pooled: dict[str, int] = {}
 
     def code(self, value: str | None, bin_code: int | None) -> int:
         if value is None:
