@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import time
 import tracemalloc
 from contextlib import closing
 
@@ -419,25 +418,3 @@ def test_memory_stays_flat_and_orders_cost_a_few_dozen_bytes(tmp_path):
     small, large = peak(600, False), peak(2400, False)
     assert large < small + 20_000
     assert peak(2400, True) < peak(600, True) + 1800 * 64
-
-
-def test_thousands_of_pairs_a_second(tmp_path, bed):
-    """Apart from reading: reading alone takes most of the time."""
-    first = bed.audit(tmp_path / "a.jsonl", regression(0), num_samples=1024)
-    second = bed.audit(tmp_path / "b.jsonl", regression(0), num_samples=1024, seed=1)
-    lines = []
-    for path in (first, second):
-        items = [json.loads(line) for line in path.read_bytes().splitlines()[1:-1]]
-        for item in items:
-            del item["previous"]
-        told = json.loads(path.read_bytes().splitlines()[0])
-        many = [{**items[i % 100], "id": str(i)} for i in range(2000)]
-        lines.append(written(path, told, many))
-    start = time.process_time()
-    for path in lines:
-        with closing(AuditFile(str(path))) as file:
-            assert sum(1 for _ in file.records()) == 2000
-    reading = time.process_time() - start
-    start = time.process_time()
-    compared(*lines)
-    assert time.process_time() - start - reading < 2000 * 250e-6
