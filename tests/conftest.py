@@ -19,7 +19,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("KERAS_BACKEND", "openvino")
 
+import pandas as pd
+
 from limecli.cli import main
+
+# With pyarrow installed pandas keeps words in its buffers, which no pickle is trusted with.
+pd.set_option("mode.string_storage", "python")
 
 # A shell ignores SIGINT in what it starts in the background, and processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
